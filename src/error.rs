@@ -1,0 +1,513 @@
+//! What can go wrong, and what it means for the application.
+//!
+//! Every error answers three questions without matching on variants: [`is_retriable`](DeliveryError::is_retriable)
+//! (may the same call succeed later?), [`is_fatal`](DeliveryError::is_fatal) (is this producer of no more use?) and
+//! [`may_have_been_written`](DeliveryError::may_have_been_written) (could the record lie in the log all the same?).
+//!
+//! Messages start with what happened and to whom, then name the limit and the setting that holds it.
+
+mod code;
+
+use std::{error::Error, fmt, sync::Arc, time::Duration};
+
+use thiserror::Error;
+
+pub use self::code::ErrorCode;
+
+/// A boxed error of user code: a serializer, a partitioner.
+pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
+
+/// A record was refused: nothing of it was taken, and it will never be written.
+///
+/// The caller still holds everything it passed in, because a record only borrows.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub struct SendError(Box<SendErrorKind>);
+
+/// Why a record was refused. New variants may be added: prefer the predicates of [`SendError`].
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SendErrorKind {
+    /// The topic's name is one that no broker accepts: empty, `.`, `..`, longer than 249 characters, or with a
+    /// character other than ASCII letters, digits, `.`, `_` and `-`; or a broker said so (INVALID_TOPIC_EXCEPTION).
+    #[error("the topic name {topic:?} is not legal: {reason}")]
+    InvalidTopic {
+        /// The name as it was given.
+        topic: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// The topic's metadata did not arrive within `max.block.ms`.
+    ///
+    /// Either no broker could be reached, or the topic does not exist and is not created automatically.
+    #[error("no metadata for topic {topic:?} after {waited:?} (max.block.ms): {cause}")]
+    MetadataTimeout {
+        /// The topic asked for.
+        topic: String,
+        /// How long the call waited.
+        waited: Duration,
+        /// What the last answer, or the lack of one, was.
+        cause: String,
+    },
+    /// The record names a partition that the topic does not have, and none was added within `max.block.ms`.
+    #[error(
+        "partition {partition} of topic {topic:?} does not exist: the topic has {count} partitions, and no more appeared within {waited:?} (max.block.ms)"
+    )]
+    UnknownPartition {
+        /// The topic asked for.
+        topic: String,
+        /// The partition that the record names.
+        partition: i32,
+        /// How many partitions the topic has.
+        count: i32,
+        /// How long the call waited for more.
+        waited: Duration,
+    },
+    /// The record's partition is negative, or a custom partitioner chose one that does not exist.
+    #[error("partition {partition} for topic {topic:?} is out of range: {reason}")]
+    InvalidPartition {
+        /// The topic asked for.
+        topic: String,
+        /// The partition chosen.
+        partition: i32,
+        /// Who chose it, and what would have been legal.
+        reason: String,
+    },
+    /// The record's timestamp is negative.
+    #[error("the timestamp {timestamp} is negative: milliseconds since 1970-01-01 UTC are expected")]
+    InvalidTimestamp {
+        /// The timestamp given.
+        timestamp: i64,
+    },
+    /// The record could not fit into a request, or not into the producer's memory.
+    #[error("the record for topic {topic:?} takes up to {size} bytes, more than {setting}={limit}")]
+    RecordTooLarge {
+        /// The topic asked for.
+        topic: String,
+        /// The upper bound of the record's size in a batch of its own, in bytes, before compression.
+        size: usize,
+        /// The limit it exceeds, in bytes.
+        limit: usize,
+        /// The setting that holds the limit: `max.request.size` or `buffer.memory`.
+        setting: &'static str,
+    },
+    /// A serializer refused the key or the value, or panicked.
+    #[error("cannot serialize the {part} of a record for topic {topic:?}")]
+    Serialization {
+        /// The topic asked for.
+        topic: String,
+        /// `key` or `value`.
+        part: &'static str,
+        /// What the serializer said.
+        #[source]
+        source: BoxError,
+    },
+    /// The partitioner failed or panicked.
+    #[error("the partitioner failed for a record of topic {topic:?}")]
+    Partitioner {
+        /// The topic asked for.
+        topic: String,
+        /// What the partitioner said.
+        #[source]
+        source: BoxError,
+    },
+    /// `buffer.memory` stayed full for `max.block.ms`: records are sent faster than the brokers take them.
+    #[error(
+        "no room for {needed} bytes after {waited:?} (max.block.ms): all of buffer.memory={limit} is taken by records that the brokers have not acknowledged"
+    )]
+    BufferFull {
+        /// What the record needs, in bytes.
+        needed: usize,
+        /// `buffer.memory`, in bytes.
+        limit: usize,
+        /// How long the call waited.
+        waited: Duration,
+    },
+    /// The call would have had to wait, and was made where waiting is not allowed: by
+    /// [`try_send`](crate::Producer::try_send) or inside a callback.
+    #[error("the record for topic {topic:?} would have to wait for {what}, and this call never waits")]
+    WouldBlock {
+        /// The topic asked for.
+        topic: String,
+        /// What it would have waited for.
+        what: &'static str,
+    },
+    /// A broker refused the topic or this client, in a way that waiting does not change.
+    #[error("topic {topic:?} is refused by the cluster: {code}")]
+    Refused {
+        /// The topic asked for.
+        topic: String,
+        /// The broker's answer.
+        code: ErrorCode,
+    },
+    /// The producer is closed, or was closed while this call waited.
+    #[error("the producer is closed")]
+    Closed,
+    /// The producer cannot go on: its sender thread ended, or a broker refused it for good.
+    #[error("the producer has failed and cannot send any more: {cause}")]
+    Failed {
+        /// The first cause, the same for every call.
+        cause: String,
+    },
+    /// The process was forked after the producer was made: its sender thread exists in the parent only.
+    #[error("this producer was made by process {parent}; a forked child has no sender thread and must make its own")]
+    Forked {
+        /// The process that made the producer.
+        parent: u32,
+    },
+}
+
+impl SendError {
+    /// What exactly was refused.
+    pub fn kind(&self) -> &SendErrorKind {
+        &self.0
+    }
+
+    /// Whether the same record may be accepted later, without anything being changed.
+    pub fn is_retriable(&self) -> bool {
+        matches!(
+            *self.0,
+            SendErrorKind::MetadataTimeout { .. }
+                | SendErrorKind::UnknownPartition { .. }
+                | SendErrorKind::BufferFull { .. }
+                | SendErrorKind::WouldBlock { .. }
+        )
+    }
+
+    /// Whether this producer is of no more use.
+    pub fn is_fatal(&self) -> bool {
+        matches!(*self.0, SendErrorKind::Closed | SendErrorKind::Failed { .. } | SendErrorKind::Forked { .. })
+    }
+
+    /// Always `false`: a refused record was never taken.
+    pub fn may_have_been_written(&self) -> bool {
+        false
+    }
+
+    /// Kafka's error code, if a broker's answer is the reason.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match *self.0 {
+            SendErrorKind::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+}
+
+impl From<SendErrorKind> for SendError {
+    #[cold]
+    fn from(kind: SendErrorKind) -> Self {
+        Self(Box::new(kind))
+    }
+}
+
+/// A record was accepted by `send`, and then not acknowledged.
+///
+/// Cheap to clone: the records of one batch share one error.
+#[derive(Clone)]
+pub struct DeliveryError(Arc<DeliveryFailure>);
+
+/// All that is known about a failed delivery.
+#[derive(Clone, Debug)]
+pub(crate) struct DeliveryFailure {
+    pub(crate) cause: DeliveryCause,
+    pub(crate) topic: Arc<str>,
+    /// -1 while no partition was chosen.
+    pub(crate) partition: i32,
+    /// Who answered or failed to, as `host:port (node n)`.
+    pub(crate) broker: Option<Arc<str>>,
+    pub(crate) attempts: u32,
+    pub(crate) elapsed: Duration,
+    pub(crate) may_have_been_written: bool,
+    /// What went wrong on the last attempt before the time ran out.
+    pub(crate) last_attempt: Option<String>,
+}
+
+/// Why a delivery failed. New variants may be added: prefer the predicates of [`DeliveryError`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum DeliveryCause {
+    /// A broker answered with an error that is not retried, or that was still there on the last retry.
+    Broker {
+        /// Kafka's error.
+        code: ErrorCode,
+        /// What the broker added to it.
+        message: Option<String>,
+    },
+    /// `delivery.timeout.ms` passed before the broker acknowledged.
+    DeliveryTimeout {
+        /// The setting's value.
+        limit: Duration,
+    },
+    /// The producer was closed before the record was acknowledged.
+    Closed,
+    /// The sender thread ended unexpectedly; the text says why.
+    SenderDied(Arc<str>),
+    /// The producer met an error that ends it; the text says which.
+    Failed(Arc<str>),
+    /// The call was made where waiting could never end: inside a callback, or in a forked child.
+    CannotWait(&'static str),
+}
+
+impl DeliveryError {
+    pub(crate) fn new(failure: DeliveryFailure) -> Self {
+        Self(Arc::new(failure))
+    }
+
+    /// Why the delivery failed.
+    pub fn cause(&self) -> &DeliveryCause {
+        &self.0.cause
+    }
+
+    /// The record's topic.
+    pub fn topic(&self) -> &str {
+        &self.0.topic
+    }
+
+    /// The record's partition, if one was chosen.
+    pub fn partition(&self) -> Option<i32> {
+        (self.0.partition >= 0).then_some(self.0.partition)
+    }
+
+    /// The broker that answered, or that was asked last.
+    pub fn broker(&self) -> Option<&str> {
+        self.0.broker.as_deref()
+    }
+
+    /// How many times the record was sent.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// How much time had passed since the record's batch was begun.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed
+    }
+
+    /// Kafka's error code, if a broker's answer is the cause.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self.0.cause {
+            DeliveryCause::Broker { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Whether sending the same record again may succeed, without anything being changed.
+    ///
+    /// If the record [may have been written](Self::may_have_been_written), sending it again may write it twice.
+    pub fn is_retriable(&self) -> bool {
+        match self.0.cause {
+            DeliveryCause::Broker { code, .. } => code.is_retriable(),
+            DeliveryCause::DeliveryTimeout { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether this producer is of no more use.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self.0.cause, DeliveryCause::SenderDied(_) | DeliveryCause::Failed(_) | DeliveryCause::Closed)
+    }
+
+    /// Whether the record could lie in the log, now or later, although no acknowledgement arrived.
+    ///
+    /// `false` is a promise: the record is not in the log and will not get there.
+    pub fn may_have_been_written(&self) -> bool {
+        self.0.may_have_been_written
+    }
+}
+
+impl fmt::Debug for DeliveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for DeliveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failure = &*self.0;
+        match &failure.cause {
+            DeliveryCause::CannotWait(why) => return f.write_str(why),
+            DeliveryCause::Broker { code, message } => {
+                write!(f, "{code}")?;
+                if let Some(message) = message {
+                    write!(f, " ({message})")?;
+                }
+            }
+            DeliveryCause::DeliveryTimeout { limit } => {
+                write!(f, "no acknowledgement within {limit:?} (delivery.timeout.ms)")?;
+            }
+            DeliveryCause::Closed => f.write_str("the producer was closed before the record was acknowledged")?,
+            DeliveryCause::SenderDied(why) => write!(f, "the sender thread ended: {why}")?,
+            DeliveryCause::Failed(why) => write!(f, "the producer has failed: {why}")?,
+        }
+        write!(f, "; topic {}", failure.topic)?;
+        if failure.partition >= 0 {
+            write!(f, " partition {}", failure.partition)?;
+        }
+        if let Some(broker) = &failure.broker {
+            write!(f, ", broker {broker}")?;
+        }
+        write!(f, ", {} attempts in {:.1?}", failure.attempts, failure.elapsed)?;
+        if let Some(last) = &failure.last_attempt {
+            write!(f, ", last: {last}")?;
+        }
+        f.write_str(if failure.may_have_been_written {
+            "; it may have been written"
+        } else {
+            "; it was not written"
+        })
+    }
+}
+
+impl Error for DeliveryError {}
+
+/// `flush`, `close` or `partitions_for` could not do what it was asked.
+///
+/// None of them reports what became of single records: that is in each record's handle and callback.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// Records were still not acknowledged when the time given was over.
+    #[error("{what} did not finish within {limit:?}: records are still waiting for their acknowledgement")]
+    TimedOut {
+        /// The call.
+        what: &'static str,
+        /// The time given.
+        limit: Duration,
+    },
+    /// The call was made inside a callback or an interceptor, whose thread it would have to wait for.
+    #[error("{what} inside a callback would wait for itself; call it from another thread")]
+    InsideCallback {
+        /// The call.
+        what: &'static str,
+    },
+    /// The producer is closed.
+    #[error("the producer is closed")]
+    Closed,
+    /// The producer cannot go on.
+    #[error("the producer has failed: {cause}")]
+    Failed {
+        /// The first cause.
+        cause: String,
+    },
+    /// The process was forked after the producer was made.
+    #[error("this producer was made by process {parent}; a forked child must make its own")]
+    Forked {
+        /// The process that made the producer.
+        parent: u32,
+    },
+}
+
+impl FlushError {
+    /// Whether the same call may succeed later.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Self::TimedOut { .. })
+    }
+
+    /// Whether this producer is of no more use.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, Self::Closed | Self::Failed { .. } | Self::Forked { .. })
+    }
+
+    /// Whether records sent before the call may be written although it failed.
+    pub fn may_have_been_written(&self) -> bool {
+        true
+    }
+}
+
+/// The settings do not make a producer: every problem found, not only the first.
+#[derive(Debug)]
+pub struct ConfigError {
+    problems: Vec<ConfigProblem>,
+}
+
+/// One setting that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConfigProblem {
+    /// The property's name, as in Java.
+    pub name: String,
+    /// The value given; `[hidden]` for a secret; empty if there was none.
+    pub value: String,
+    /// What is wrong with it, and what would be right.
+    pub problem: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(problems: Vec<ConfigProblem>) -> Self {
+        debug_assert!(!problems.is_empty());
+        Self { problems }
+    }
+
+    /// Every problem, in the order of the settings.
+    pub fn problems(&self) -> &[ConfigProblem] {
+        &self.problems
+    }
+
+    /// Always `false`: settings do not mend themselves. A host that could not be resolved is the exception that an
+    /// application may want to wait for; its problem names `bootstrap.servers`.
+    pub fn is_retriable(&self) -> bool {
+        false
+    }
+
+    /// Always `true`: there is no producer.
+    pub fn is_fatal(&self) -> bool {
+        true
+    }
+
+    /// Always `false`.
+    pub fn may_have_been_written(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.problems.len() > 1 {
+            write!(f, "{} settings are wrong: ", self.problems.len())?;
+        }
+        for (i, p) in self.problems.iter().enumerate() {
+            if i > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{}={}: {}", p.name, p.value, p.problem)?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_small_and_can_cross_threads() {
+        fn crosses<T: Send + Sync + 'static>() {}
+        crosses::<SendError>();
+        crosses::<DeliveryError>();
+        crosses::<FlushError>();
+        crosses::<ConfigError>();
+        assert_eq!(size_of::<SendError>(), size_of::<usize>());
+        assert_eq!(size_of::<DeliveryError>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn a_delivery_error_reads_as_one_sentence() {
+        let error = DeliveryError::new(DeliveryFailure {
+            cause: DeliveryCause::DeliveryTimeout { limit: Duration::from_secs(120) },
+            topic: "orders".into(),
+            partition: 3,
+            broker: Some("10.0.0.1:9092 (node 2)".into()),
+            attempts: 4,
+            elapsed: Duration::from_millis(120_040),
+            may_have_been_written: true,
+            last_attempt: Some("NETWORK_EXCEPTION".into()),
+        });
+        assert_eq!(
+            error.to_string(),
+            "no acknowledgement within 120s (delivery.timeout.ms); topic orders partition 3, broker 10.0.0.1:9092 \
+             (node 2), 4 attempts in 120.0s, last: NETWORK_EXCEPTION; it may have been written"
+        );
+    }
+}
