@@ -102,7 +102,7 @@ fn first_with_key_of(n: usize) -> usize {
 }
 
 fn next_with_key_of(n: usize) -> usize {
-    let ends_a_run = (n + 1) % RUN == 0;
+    let ends_a_run = (n + 1).is_multiple_of(RUN);
     n + 1 + if ends_a_run { (KEYS_PER_THREAD - 1) * RUN } else { 0 }
 }
 

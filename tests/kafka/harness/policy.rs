@@ -195,7 +195,8 @@ impl Lent {
 
 fn trial(lab: &Arc<Lab>, case: Case) -> Trial {
     let plural = if case.spec.nodes == 1 { "" } else { "s" };
-    let kind = format!("{}, {} broker{plural}", case.spec.version, case.spec.nodes);
+    let ours = || format!("{}, {} broker{plural}", case.spec.version, case.spec.nodes);
+    let kind = lab.foreign.clone().unwrap_or_else(ours);
     let ignored = |why: String| Trial::test(case.name, || Ok(())).with_kind(why).with_ignored_flag(true);
     if let Some(why) = lab.unfit(&case) {
         return ignored(why.into());
