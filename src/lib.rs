@@ -5,6 +5,7 @@ mod interceptor;
 mod partitioner;
 mod record;
 mod serializer;
+mod wire;
 
 pub use crate::{
     error::{
