@@ -11,9 +11,12 @@
 
 use byteorder::{BigEndian, ByteOrder};
 
-use super::primitives::{DecodeError, Reader};
+use super::{
+    primitives::{DecodeError, Reader},
+    record::BATCH_HEADER_LEN,
+};
 
-pub(crate) const HEADER_LEN: usize = 61;
+pub(crate) const HEADER_LEN: usize = BATCH_HEADER_LEN;
 
 pub(crate) const NO_PRODUCER_ID: i64 = -1;
 pub(crate) const NO_PRODUCER_EPOCH: i16 = -1;

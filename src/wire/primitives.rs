@@ -45,7 +45,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Refuses bytes that nobody has read: the peer and we do not mean the same message.
-    pub(crate) fn finish(self, what: &'static str) -> Result<(), DecodeError> {
+    pub(crate) fn finish(&self, what: &'static str) -> Result<(), DecodeError> {
         if self.remaining() == 0 { Ok(()) } else { Err(self.bad(what)) }
     }
 

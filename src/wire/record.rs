@@ -9,10 +9,7 @@
 //!                                                            `----------------- body --------------------'
 //! ```
 
-use super::{
-    batch::HEADER_LEN,
-    primitives::{put_varint, put_varlong, varint_len, varlong_len},
-};
+use super::primitives::{put_varint, put_varlong, varint_len, varlong_len};
 use crate::record::Headers;
 
 /// How many bytes [`put_body`] writes.
@@ -37,7 +34,7 @@ pub(crate) fn put_body(out: &mut Vec<u8>, key: Option<&[u8]>, value: Option<&[u8
 /// What a record can take at most in a batch of its own, before compression: `max.request.size` and `buffer.memory`
 /// are compared with it. Saturates, so that no size escapes the comparison.
 pub(crate) fn size_upper_bound(key_len: Option<usize>, value_len: Option<usize>, headers: &Headers) -> usize {
-    (HEADER_LEN + MAX_RECORD_OVERHEAD).saturating_add(saturating_body_len(key_len, value_len, headers))
+    (BATCH_HEADER_LEN + MAX_RECORD_OVERHEAD).saturating_add(saturating_body_len(key_len, value_len, headers))
 }
 
 /// How many bytes [`put_record`] writes.
@@ -99,6 +96,9 @@ fn counted(len: usize) -> i32 {
     i32::try_from(len).expect("a record is limited to 2 GiB by max.request.size")
 }
 
+/// What the batch around a record begins with.
+pub(super) const BATCH_HEADER_LEN: usize = 61;
+
 /// The longest forms of length (5), attributes (1), timestamp delta (10) and offset delta (5).
 const MAX_RECORD_OVERHEAD: usize = 21;
 
@@ -134,7 +134,7 @@ mod tests {
                         put_record(&mut record, &body, timestamp, offset);
                         assert_eq!(record.len(), record_len(body.len(), timestamp, offset));
                         let bound = size_upper_bound(key.map(<[u8]>::len), value.map(<[u8]>::len), &headers);
-                        assert!(HEADER_LEN + record.len() <= bound);
+                        assert!(BATCH_HEADER_LEN + record.len() <= bound);
                     }
                 }
             }
