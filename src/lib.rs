@@ -1,5 +1,6 @@
 //! A blocking, synchronous Apache Kafka producer in pure Rust.
 
+mod config;
 mod error;
 mod interceptor;
 mod partitioner;
@@ -7,6 +8,7 @@ mod record;
 mod serializer;
 
 pub use crate::{
+    config::{Acks, Compression, MetadataRecoveryStrategy, ProducerConfig},
     error::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,
         SendErrorKind,
