@@ -13,9 +13,11 @@ pub(super) struct Key {
     /// As text, in the form in which it could be given. `None`: not set, or required.
     pub(super) default: Option<&'static str>,
     /// The first Kafka release whose producer has it; `None` if it is this crate's own.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for docs/configuration.md, which a test makes"))]
     pub(super) since: Option<&'static str>,
     pub(super) status: Status,
-    /// What it means, for `docs/configuration.md`: Markdown, whole sentences.
+    /// What it means: Markdown, whole sentences.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for docs/configuration.md, which a test makes"))]
     pub(super) doc: &'static str,
 }
 
@@ -71,6 +73,7 @@ pub(super) enum Status {
 
 /// Settings that belong together.
 pub(super) struct Group {
+    #[cfg_attr(not(test), expect(dead_code, reason = "for docs/configuration.md, which a test makes"))]
     pub(super) title: &'static str,
     pub(super) keys: &'static [Key],
 }
@@ -90,6 +93,7 @@ impl Key {
     }
 
     /// The typed setter's name: Java's in Rust's case, without the unit that a `Duration` carries itself.
+    #[cfg(test)]
     pub(super) fn setter(&self) -> Option<String> {
         match self.name {
             "bootstrap.servers" => return Some("new".to_owned()),
@@ -163,6 +167,7 @@ impl Key {
 }
 
 impl Width {
+    #[cfg(test)]
     pub(super) fn java(self) -> &'static str {
         match self {
             Self::Short => "short",
@@ -383,10 +388,14 @@ const FROM_LIBRDKAFKA: &[(&str, &str)] = &[
 ];
 
 const JVM: &str = "configures Java's virtual machine, which this producer does without: leave it out";
-const KERBEROS: &str = "configures Kerberos (GSSAPI), which this crate does not support: leave it out, and use PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER as sasl.mechanism";
-const CALLBACK: &str = "names a Java class, which cannot be loaded here: leave it out, and give user names, passwords and token end points through sasl.jaas.config and sasl.oauthbearer.*";
-const SERIALIZER: &str = "names a Java class, which cannot be loaded here: leave it out; strings and bytes need no serializer, and others are passed to Producer::with_serializers";
-const ENCODING: &str = "belongs to Java's string serializers: leave it out; strings are sent as the UTF-8 that they are, and other encodings are a Serializer's work, passed to Producer::with_serializers";
+const KERBEROS: &str = "configures Kerberos (GSSAPI), which this crate does not support: leave it out, and use PLAIN, \
+     SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER as sasl.mechanism";
+const CALLBACK: &str = "names a Java class, which cannot be loaded here: leave it out, and give user names, passwords and \
+     token end points through sasl.jaas.config and sasl.oauthbearer.*";
+const SERIALIZER: &str = "names a Java class, which cannot be loaded here: leave it out; strings and bytes need no serializer, \
+     and others are passed to Producer::with_serializers";
+const ENCODING: &str = "belongs to Java's string serializers: leave it out; strings are sent as the UTF-8 that they are, and \
+     other encodings are a Serializer's work, passed to Producer::with_serializers";
 const WINDOW: &str = "metrics here are counters and snapshots, not windows of samples";
 const BROKER_SIDE: &str = "it is for whoever verifies a token, and that is the broker";
 
@@ -394,73 +403,233 @@ pub(super) static GROUPS: &[Group] = &[
     Group {
         title: "Finding the cluster",
         keys: &[
-            list("bootstrap.servers", None, "0.8", "Where to ask for the cluster's brokers first: `host:port`, several separated by commas. One that answers is enough, as it names all the others; more than one lets the producer start while a broker is down. An IPv6 address stands in brackets, `[::1]:9092`, and a prefix like `PLAINTEXT://` is ignored. Required."),
-            long_ms("bootstrap.resolve.timeout.ms", "0", "4.4", "In Java, how long the names in `bootstrap.servers` are looked up in the background before the producer gives up (KIP-909); 0 looks them up in the constructor.")
-                .at_least(0)
-                .no_effect("names are looked up whenever a connection is about to be opened, on a thread of their own"),
-            choice("client.dns.lookup", &["use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"], "use_all_dns_ips", "2.0", "All addresses of a name are tried, one after the other (KIP-302). Java's second value replaces the bootstrap servers by their canonical names, for the sake of Kerberos; it is refused, as Kerberos is not supported."),
-            text("client.id", None, "0.8", "A name for this producer in the brokers' logs, metrics and quotas. Not set, it is `producer-1`, `producer-2` and so on, counted per process; an empty one stays empty."),
-            text("client.rack", Some(""), "4.4", "The rack or zone in which this producer runs, in the words of the brokers' `broker.rack`. Only `partitioner.rack.aware` looks at it (KIP-1123)."),
-            choice("security.protocol", &["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], "PLAINTEXT", "0.9", "How to talk to the brokers. `SSL` needs the feature `tls`, `SASL_PLAINTEXT` the feature `sasl`, `SASL_SSL` both.")
-                .any_case(),
+            list(
+                "bootstrap.servers",
+                None,
+                "0.8",
+                "Where to ask for the cluster's brokers first: `host:port`, several separated by commas. \
+                 One that answers is enough, as it names all the others; more than one lets the producer \
+                 start while a broker is down. An IPv6 address stands in brackets, `[::1]:9092`, and a \
+                 prefix like `PLAINTEXT://` is ignored. Required.",
+            ),
+            long_ms(
+                "bootstrap.resolve.timeout.ms",
+                "0",
+                "4.4",
+                "In Java, how long the names in `bootstrap.servers` are looked up in the background \
+                 before the producer gives up (KIP-909); 0 looks them up in the constructor.",
+            )
+            .at_least(0)
+            .no_effect(
+                "names are looked up whenever a connection is about to be opened, on a thread of \
+                     their own",
+            ),
+            choice(
+                "client.dns.lookup",
+                &["use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"],
+                "use_all_dns_ips",
+                "2.0",
+                "All addresses of a name are tried, one after the other (KIP-302). Java's second value \
+                 replaces the bootstrap servers by their canonical names, for the sake of Kerberos; it is \
+                 refused, as Kerberos is not supported.",
+            ),
+            text(
+                "client.id",
+                None,
+                "0.8",
+                "A name for this producer in the brokers' logs, metrics and quotas. Not set, it is \
+                 `producer-1`, `producer-2` and so on, counted per process; an empty one stays empty.",
+            ),
+            text(
+                "client.rack",
+                Some(""),
+                "4.4",
+                "The rack or zone in which this producer runs, in the words of the brokers' \
+                 `broker.rack`. Only `partitioner.rack.aware` looks at it (KIP-1123).",
+            ),
+            choice(
+                "security.protocol",
+                &["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+                "PLAINTEXT",
+                "0.9",
+                "How to talk to the brokers. `SSL` needs the feature `tls`, `SASL_PLAINTEXT` the feature \
+                 `sasl`, `SASL_SSL` both.",
+            )
+            .any_case(),
         ],
     },
     Group {
         title: "Guarantees",
         keys: &[
-            choice("acks", &["all", "-1", "0", "1"], "all", "0.8", "When a record counts as written: `all` (or `-1`) when every replica that is in sync has it, `1` when the partition's leader has it, `0` at once, without an answer, and so without an offset. `enable.idempotence` needs `all`."),
-            boolean("enable.idempotence", "true", "0.11", "Whether brokers drop the duplicates that retries can make and keep the order of a partition's records (KIP-98). It needs `acks=all`, `retries` above 0 and `max.in.flight.requests.per.connection` of at most 5. Not set, `acks` or `retries` that contradict it switch it off; set to `true`, they are refused."),
-            int("retries", "2147483647", "0.8", "How often a batch is sent again after an error that may pass. It is best left alone: `delivery.timeout.ms` bounds the time. With 0 nothing is sent twice, and idempotence is off.")
-                .within(0, i32::MAX as i64),
-            int("max.in.flight.requests.per.connection", "5", "0.8", "How many requests a broker may owe an answer to. More than one keeps the line busy; order is kept by `enable.idempotence`, which allows at most 5, or by setting this to 1.")
-                .at_least(1),
-            int_ms("delivery.timeout.ms", "120000", "2.1", "From the moment a record's batch is begun, how long until its delivery has succeeded or failed: waiting, sending and retries together (KIP-91). At least `linger.ms` + `request.timeout.ms`; not set, it is raised to that where they are longer.")
-                .at_least(0),
-            text("transactional.id", None, "0.11", "A name under which a producer's transactions survive its restarts (KIP-98).")
-                .not_empty()
-                .not_here("transactions are not part of this version: leave transactional.id out"),
-            int_ms("transaction.timeout.ms", "60000", "0.11", "How long a transaction may stay open before the broker aborts it.")
-                .no_effect("transactions are not part of this version"),
-            boolean("transaction.two.phase.commit.enable", "false", "4.1", "Transactions that somebody else commits never expire (KIP-939). Excludes `transaction.timeout.ms`.")
-                .no_effect("transactions are not part of this version"),
+            choice(
+                "acks",
+                &["all", "-1", "0", "1"],
+                "all",
+                "0.8",
+                "When a record counts as written: `all` (or `-1`) when every replica that is in sync has \
+                 it, `1` when the partition's leader has it, `0` at once, without an answer, and so \
+                 without an offset. `enable.idempotence` needs `all`.",
+            ),
+            boolean(
+                "enable.idempotence",
+                "true",
+                "0.11",
+                "Whether brokers drop the duplicates that retries can make and keep the order of a \
+                 partition's records (KIP-98). It needs `acks=all`, `retries` above 0 and \
+                 `max.in.flight.requests.per.connection` of at most 5. Not set, `acks` or `retries` that \
+                 contradict it switch it off; set to `true`, they are refused.",
+            ),
+            int(
+                "retries",
+                "2147483647",
+                "0.8",
+                "How often a batch is sent again after an error that may pass. It is best left alone: \
+                 `delivery.timeout.ms` bounds the time. With 0 nothing is sent twice, and idempotence is \
+                 off.",
+            )
+            .within(0, i32::MAX as i64),
+            int(
+                "max.in.flight.requests.per.connection",
+                "5",
+                "0.8",
+                "How many requests a broker may owe an answer to. More than one keeps the line busy; \
+                 order is kept by `enable.idempotence`, which allows at most 5, or by setting this to 1.",
+            )
+            .at_least(1),
+            int_ms(
+                "delivery.timeout.ms",
+                "120000",
+                "2.1",
+                "From the moment a record's batch is begun, how long until its delivery has succeeded or \
+                 failed: waiting, sending and retries together (KIP-91). At least `linger.ms` + \
+                 `request.timeout.ms`; not set, it is raised to that where they are longer.",
+            )
+            .at_least(0),
+            text(
+                "transactional.id",
+                None,
+                "0.11",
+                "A name under which a producer's transactions survive its restarts (KIP-98).",
+            )
+            .not_empty()
+            .not_here("transactions are not part of this version: leave transactional.id out"),
+            int_ms(
+                "transaction.timeout.ms",
+                "60000",
+                "0.11",
+                "How long a transaction may stay open before the broker aborts it.",
+            )
+            .no_effect("transactions are not part of this version"),
+            boolean(
+                "transaction.two.phase.commit.enable",
+                "false",
+                "4.1",
+                "Transactions that somebody else commits never expire (KIP-939). Excludes \
+                 `transaction.timeout.ms`.",
+            )
+            .no_effect("transactions are not part of this version"),
         ],
     },
     Group {
         title: "Batches and memory",
         keys: &[
-            long_ms("linger.ms", "5", "0.8", "How long a batch that is not full waits for more records. Waiting in `DeliveryFuture::get` ends it for the batch that holds the record, so a loop that sends and waits does not pay it. At most 2147483647 are used.")
-                .at_least(0),
-            int("batch.size", "16384", "0.8", "How large a batch for one partition may become before it is sent without waiting for `linger.ms`. A record that is larger travels alone; 0 gives every record its own batch.")
-                .at_least(0)
-                .of("bytes"),
-            key("buffer.memory", number(Width::Long, "bytes"), Some("33554432"), "0.8", "How much memory records may take from `send` until their acknowledgement. Once it is full, `send` waits, up to `max.block.ms`.")
-                .at_least(0),
-            choice("buffer.memory.allocation.strategy", &["full", "incremental"], "full", "4.4", "In Java, whether a batch takes `batch.size` bytes of `buffer.memory` from the start or grows in pieces (KIP-1332). `incremental` excludes compression, and needs a `batch.size` of at least 16384.")
-                .any_case()
-                .no_effect("records are charged for what they take, whichever is set"),
-            int("max.request.size", "1048576", "0.8", "The largest request, and with it the largest record, before compression. Brokers have a limit of their own, `message.max.bytes`, which is 1048588 unless changed.")
-                .at_least(0)
-                .of("bytes"),
-            long_ms("max.block.ms", "60000", "0.9", "How long `send` may wait in all for a topic's metadata and for room in `buffer.memory`, and how long `partitions_for` waits. 0 never waits.")
-                .at_least(0),
+            long_ms(
+                "linger.ms",
+                "5",
+                "0.8",
+                "How long a batch that is not full waits for more records. Waiting in \
+                 `DeliveryFuture::get` ends it for the batch that holds the record, so a loop that sends \
+                 and waits does not pay it. At most 2147483647 are used.",
+            )
+            .at_least(0),
+            int(
+                "batch.size",
+                "16384",
+                "0.8",
+                "How large a batch for one partition may become before it is sent without waiting for \
+                 `linger.ms`. A record that is larger travels alone; 0 gives every record its own batch.",
+            )
+            .at_least(0)
+            .of("bytes"),
+            key(
+                "buffer.memory",
+                number(Width::Long, "bytes"),
+                Some("33554432"),
+                "0.8",
+                "How much memory records may take from `send` until their acknowledgement. Once it is \
+                 full, `send` waits, up to `max.block.ms`.",
+            )
+            .at_least(0),
+            choice(
+                "buffer.memory.allocation.strategy",
+                &["full", "incremental"],
+                "full",
+                "4.4",
+                "In Java, whether a batch takes `batch.size` bytes of `buffer.memory` from the start or \
+                 grows in pieces (KIP-1332). `incremental` excludes compression, and needs a `batch.size` \
+                 of at least 16384.",
+            )
+            .any_case()
+            .no_effect("records are charged for what they take, whichever is set"),
+            int(
+                "max.request.size",
+                "1048576",
+                "0.8",
+                "The largest request, and with it the largest record, before compression. Brokers have a \
+                 limit of their own, `message.max.bytes`, which is 1048588 unless changed.",
+            )
+            .at_least(0)
+            .of("bytes"),
+            long_ms(
+                "max.block.ms",
+                "60000",
+                "0.9",
+                "How long `send` may wait in all for a topic's metadata and for room in `buffer.memory`, \
+                 and how long `partitions_for` waits. 0 never waits.",
+            )
+            .at_least(0),
             Key {
                 since: None,
-                ..long_ms("drop.timeout.ms", "5000", "", "How long dropping the last clone of a producer waits for records that are not yet acknowledged; what is left then fails, and is reported in the log. 0 does not wait. `close` waits without this limit.")
-                    .at_least(0)
+                ..long_ms(
+                    "drop.timeout.ms",
+                    "5000",
+                    "",
+                    "How long dropping the last clone of a producer waits for records that are not yet \
+                     acknowledged; what is left then fails, and is reported in the log. 0 does not wait. \
+                     `close` waits without this limit.",
+                )
+                .at_least(0)
             },
         ],
     },
     Group {
         title: "Compression",
         keys: &[
-            choice("compression.type", &["none", "gzip", "snappy", "lz4", "zstd"], "none", "0.8", "How batches are compressed. Each codec needs the feature of its name."),
-            int("compression.gzip.level", "-1", "3.8", "From fast (1) to small (9); -1 leaves it to zlib, which takes 6 (KIP-390).")
-                .within(1, 9)
-                .or(-1)
-                .needs("gzip"),
-            int("compression.lz4.level", "9", "3.8", "9 is, as in Java, the fast compressor; any other level is that of the slower high-compression one (KIP-390).")
-                .within(1, 17)
-                .needs("lz4"),
+            choice(
+                "compression.type",
+                &["none", "gzip", "snappy", "lz4", "zstd"],
+                "none",
+                "0.8",
+                "How batches are compressed. Each codec needs the feature of its name.",
+            ),
+            int(
+                "compression.gzip.level",
+                "-1",
+                "3.8",
+                "From fast (1) to small (9); -1 leaves it to zlib, which takes 6 (KIP-390).",
+            )
+            .within(1, 9)
+            .or(-1)
+            .needs("gzip"),
+            int(
+                "compression.lz4.level",
+                "9",
+                "3.8",
+                "9 is, as in Java, the fast compressor; any other level is that of the slower \
+                 high-compression one (KIP-390).",
+            )
+            .within(1, 17)
+            .needs("lz4"),
             int("compression.zstd.level", "3", "3.8", "From fast (negative) to small (22) (KIP-390).")
                 .within(-131_072, 22)
                 .needs("zstd"),
@@ -469,126 +638,438 @@ pub(super) static GROUPS: &[Group] = &[
     Group {
         title: "Choosing partitions",
         keys: &[
-            boolean("partitioner.adaptive.partitioning.enable", "true", "3.3", "Whether records without a key go more often to partitions whose brokers are quick (KIP-794); otherwise to all alike. A partitioner of your own makes it meaningless."),
-            long_ms("partitioner.availability.timeout.ms", "0", "3.3", "A broker that has taken nothing for so long although batches wait for it gets no records without a key (KIP-794); 0 switches this off. Only with adaptive partitioning.")
-                .at_least(0),
-            boolean("partitioner.ignore.keys", "false", "3.3", "Whether records with a key are spread like those without one (KIP-794). A partitioner of your own makes it meaningless."),
-            boolean("partitioner.rack.aware", "false", "4.4", "Whether records without a key prefer partitions whose leader is in `client.rack`, which must then be set (KIP-1123)."),
-            class("partitioner.class", "0.9", "Java's way to name a partitioner.")
-                .not_here("names a Java class, which cannot be loaded here: leave it out, and pass a Partitioner to ProducerConfig::partitioner(..); without one, records with a key go where Java's producer puts them"),
+            boolean(
+                "partitioner.adaptive.partitioning.enable",
+                "true",
+                "3.3",
+                "Whether records without a key go more often to partitions whose brokers are quick \
+                 (KIP-794); otherwise to all alike. A partitioner of your own makes it meaningless.",
+            ),
+            long_ms(
+                "partitioner.availability.timeout.ms",
+                "0",
+                "3.3",
+                "A broker that has taken nothing for so long although batches wait for it gets no records \
+                 without a key (KIP-794); 0 switches this off. Only with adaptive partitioning.",
+            )
+            .at_least(0),
+            boolean(
+                "partitioner.ignore.keys",
+                "false",
+                "3.3",
+                "Whether records with a key are spread like those without one (KIP-794). A partitioner of \
+                 your own makes it meaningless.",
+            ),
+            boolean(
+                "partitioner.rack.aware",
+                "false",
+                "4.4",
+                "Whether records without a key prefer partitions whose leader is in `client.rack`, which \
+                 must then be set (KIP-1123).",
+            ),
+            class("partitioner.class", "0.9", "Java's way to name a partitioner.").not_here(
+                "names a Java class, which cannot be loaded here: leave it out, and pass a \
+                     Partitioner to ProducerConfig::partitioner(..); without one, records with a key go \
+                     where Java's producer puts them",
+            ),
         ],
     },
     Group {
         title: "Metadata",
         keys: &[
-            long_ms("metadata.max.age.ms", "300000", "0.8", "How old the picture of topics, partitions and leaders may become before it is asked for again, even if nothing seems to have changed.")
-                .at_least(0),
-            long_ms("metadata.max.idle.ms", "300000", "2.5", "A topic to which nothing was sent for so long is forgotten, and asked for again when it is next used (KIP-526).")
-                .at_least(5000),
-            choice("metadata.recovery.strategy", &["none", "rebootstrap"], "rebootstrap", "3.8", "What to do when no known broker can be reached: begin again with `bootstrap.servers`, or keep trying the known ones (KIP-899).")
-                .any_case(),
-            long_ms("metadata.recovery.rebootstrap.trigger.ms", "300000", "4.0", "With `rebootstrap`, how long metadata may fail to arrive before the producer begins again with `bootstrap.servers` (KIP-1102).")
-                .at_least(0),
-            boolean("metadata.cluster.check.enable", "true", "4.4", "In Java, whether a broker is told which cluster and node it should be, so that it can refuse when addresses were reused (KIP-1242).")
-                .no_effect("the request that carries the check is not sent by this version"),
+            long_ms(
+                "metadata.max.age.ms",
+                "300000",
+                "0.8",
+                "How old the picture of topics, partitions and leaders may become before it is asked for \
+                 again, even if nothing seems to have changed.",
+            )
+            .at_least(0),
+            long_ms(
+                "metadata.max.idle.ms",
+                "300000",
+                "2.5",
+                "A topic to which nothing was sent for so long is forgotten, and asked for again when it \
+                 is next used (KIP-526).",
+            )
+            .at_least(5000),
+            choice(
+                "metadata.recovery.strategy",
+                &["none", "rebootstrap"],
+                "rebootstrap",
+                "3.8",
+                "What to do when no known broker can be reached: begin again with `bootstrap.servers`, or \
+                 keep trying the known ones (KIP-899).",
+            )
+            .any_case(),
+            long_ms(
+                "metadata.recovery.rebootstrap.trigger.ms",
+                "300000",
+                "4.0",
+                "With `rebootstrap`, how long metadata may fail to arrive before the producer begins \
+                 again with `bootstrap.servers` (KIP-1102).",
+            )
+            .at_least(0),
+            boolean(
+                "metadata.cluster.check.enable",
+                "true",
+                "4.4",
+                "In Java, whether a broker is told which cluster and node it should be, so that it can \
+                 refuse when addresses were reused (KIP-1242).",
+            )
+            .no_effect("the request that carries the check is not sent by this version"),
         ],
     },
     Group {
         title: "Connections and retries",
         keys: &[
-            int_ms("request.timeout.ms", "30000", "0.9", "How long a broker may take to answer; after that its connection is closed, and what was in flight is sent again. It is also what the broker is told to wait for replicas.")
-                .at_least(0),
-            long_ms("retry.backoff.ms", "100", "0.8", "How long to wait before a failed request is sent again. It doubles with each failure in a row, with 20 % of chance, up to `retry.backoff.max.ms`; above that, the maximum is always waited.")
-                .at_least(0),
-            long_ms("retry.backoff.max.ms", "1000", "3.7", "The longest that `retry.backoff.ms` can grow to (KIP-580).")
-                .at_least(0),
-            long_ms("reconnect.backoff.ms", "50", "0.8", "How long to wait before a broker is dialled again. It doubles with each failure in a row, with 20 % of chance, up to `reconnect.backoff.max.ms`.")
-                .at_least(0),
-            long_ms("reconnect.backoff.max.ms", "1000", "0.11", "The longest that `reconnect.backoff.ms` can grow to (KIP-144). Not set while that is set, it is the same, and every wait is as long as the first.")
-                .at_least(0),
-            long_ms("socket.connection.setup.timeout.ms", "10000", "2.7", "How long opening a connection may take, TLS and SASL included. It doubles with each failure in a row, with 20 % of chance, up to `socket.connection.setup.timeout.max.ms` (KIP-601). With 0 or less every attempt fails, as in Java."),
-            long_ms("socket.connection.setup.timeout.max.ms", "30000", "2.7", "The longest that `socket.connection.setup.timeout.ms` can grow to (KIP-601)."),
-            long_ms("connections.max.idle.ms", "540000", "0.9", "A connection that carried nothing for so long is closed, before the broker does it after 10 minutes. A negative value never closes one."),
-            int("send.buffer.bytes", "131072", "0.8", "The size of the socket's send buffer (SO_SNDBUF); -1 leaves it to the operating system.")
-                .at_least(-1)
-                .of("bytes"),
-            int("receive.buffer.bytes", "32768", "0.8", "The size of the socket's receive buffer (SO_RCVBUF); -1 leaves it to the operating system.")
-                .at_least(-1)
-                .of("bytes"),
+            int_ms(
+                "request.timeout.ms",
+                "30000",
+                "0.9",
+                "How long a broker may take to answer; after that its connection is closed, and what was \
+                 in flight is sent again. It is also what the broker is told to wait for replicas.",
+            )
+            .at_least(0),
+            long_ms(
+                "retry.backoff.ms",
+                "100",
+                "0.8",
+                "How long to wait before a failed request is sent again. It doubles with each failure in \
+                 a row, with 20 % of chance, up to `retry.backoff.max.ms`; above that, the maximum is \
+                 always waited.",
+            )
+            .at_least(0),
+            long_ms(
+                "retry.backoff.max.ms",
+                "1000",
+                "3.7",
+                "The longest that `retry.backoff.ms` can grow to (KIP-580).",
+            )
+            .at_least(0),
+            long_ms(
+                "reconnect.backoff.ms",
+                "50",
+                "0.8",
+                "How long to wait before a broker is dialled again. It doubles with each failure in a \
+                 row, with 20 % of chance, up to `reconnect.backoff.max.ms`.",
+            )
+            .at_least(0),
+            long_ms(
+                "reconnect.backoff.max.ms",
+                "1000",
+                "0.11",
+                "The longest that `reconnect.backoff.ms` can grow to (KIP-144). Not set while that is \
+                 set, it is the same, and every wait is as long as the first.",
+            )
+            .at_least(0),
+            long_ms(
+                "socket.connection.setup.timeout.ms",
+                "10000",
+                "2.7",
+                "How long opening a connection may take, TLS and SASL included. It doubles with each \
+                 failure in a row, with 20 % of chance, up to `socket.connection.setup.timeout.max.ms` \
+                 (KIP-601). With 0 or less every attempt fails, as in Java.",
+            ),
+            long_ms(
+                "socket.connection.setup.timeout.max.ms",
+                "30000",
+                "2.7",
+                "The longest that `socket.connection.setup.timeout.ms` can grow to (KIP-601).",
+            ),
+            long_ms(
+                "connections.max.idle.ms",
+                "540000",
+                "0.9",
+                "A connection that carried nothing for so long is closed, before the broker does it after \
+                 10 minutes. A negative value never closes one.",
+            ),
+            int(
+                "send.buffer.bytes",
+                "131072",
+                "0.8",
+                "The size of the socket's send buffer (SO_SNDBUF); -1 leaves it to the operating system.",
+            )
+            .at_least(-1)
+            .of("bytes"),
+            int(
+                "receive.buffer.bytes",
+                "32768",
+                "0.8",
+                "The size of the socket's receive buffer (SO_RCVBUF); -1 leaves it to the operating \
+                 system.",
+            )
+            .at_least(-1)
+            .of("bytes"),
         ],
     },
     Group {
         title: "Metrics",
         keys: &[
-            boolean("enable.metrics.push", "true", "3.7", "Whether metrics are pushed to brokers that ask for them (KIP-714).")
-                .no_effect("this version pushes nothing; `Producer::metrics` shows what there is"),
-            int("metrics.num.samples", "2", "0.8", "In Java, how many samples a windowed metric is made of.").at_least(1).no_effect(WINDOW),
-            long_ms("metrics.sample.window.ms", "30000", "0.8", "In Java, how long a sample of a windowed metric lasts.")
-                .at_least(0)
+            boolean(
+                "enable.metrics.push",
+                "true",
+                "3.7",
+                "Whether metrics are pushed to brokers that ask for them (KIP-714).",
+            )
+            .no_effect("this version pushes nothing; `Producer::metrics` shows what there is"),
+            int("metrics.num.samples", "2", "0.8", "In Java, how many samples a windowed metric is made of.")
+                .at_least(1)
                 .no_effect(WINDOW),
-            choice("metrics.recording.level", &["INFO", "DEBUG", "TRACE"], "INFO", "0.11", "In Java, how many metrics are kept.")
-                .no_effect("all metrics that exist are always kept"),
-            list("metric.reporters", Some(""), "0.8", "Java's way to name listeners for metrics.")
-                .not_here("names Java classes, which cannot be loaded here: leave it out, and read Producer::metrics"),
+            long_ms(
+                "metrics.sample.window.ms",
+                "30000",
+                "0.8",
+                "In Java, how long a sample of a windowed metric lasts.",
+            )
+            .at_least(0)
+            .no_effect(WINDOW),
+            choice(
+                "metrics.recording.level",
+                &["INFO", "DEBUG", "TRACE"],
+                "INFO",
+                "0.11",
+                "In Java, how many metrics are kept.",
+            )
+            .no_effect("all metrics that exist are always kept"),
+            list("metric.reporters", Some(""), "0.8", "Java's way to name listeners for metrics.").not_here(
+                "names Java classes, which cannot be loaded here: leave it out, and read \
+                     Producer::metrics",
+            ),
         ],
     },
     Group {
         title: "Code of your own",
         keys: &[
             class("key.serializer", "0.8", "Java's way to name the serializer of keys.").not_here(SERIALIZER),
-            class("value.serializer", "0.8", "Java's way to name the serializer of values.").not_here(SERIALIZER),
+            class("value.serializer", "0.8", "Java's way to name the serializer of values.")
+                .not_here(SERIALIZER),
             text("serializer.encoding", None, "0.8", "In Java, the encoding of strings.").not_here(ENCODING),
-            text("key.serializer.encoding", None, "0.8", "In Java, the encoding of keys that are strings.").not_here(ENCODING),
-            text("value.serializer.encoding", None, "0.8", "In Java, the encoding of values that are strings.").not_here(ENCODING),
-            list("interceptor.classes", Some(""), "0.10", "Java's way to name interceptors.")
-                .not_here("names Java classes, which cannot be loaded here: leave it out, and pass each ProducerInterceptor to ProducerConfig::interceptor(..)"),
-            list("config.providers", Some(""), "4.2", "In Java, plugins that replace `${...}` in other settings.")
-                .not_here("names plugins of Java's, which cannot be loaded here: leave it out, and put values into the settings before they are handed over"),
-            text("security.providers", None, "2.4", "In Java, plugins with security algorithms.").not_here(JVM),
+            text("key.serializer.encoding", None, "0.8", "In Java, the encoding of keys that are strings.")
+                .not_here(ENCODING),
+            text(
+                "value.serializer.encoding",
+                None,
+                "0.8",
+                "In Java, the encoding of values that are strings.",
+            )
+            .not_here(ENCODING),
+            list("interceptor.classes", Some(""), "0.10", "Java's way to name interceptors.").not_here(
+                "names Java classes, which cannot be loaded here: leave it out, and pass each \
+                     ProducerInterceptor to ProducerConfig::interceptor(..)",
+            ),
+            list(
+                "config.providers",
+                Some(""),
+                "4.2",
+                "In Java, plugins that replace `${...}` in other settings.",
+            )
+            .not_here(
+                "names plugins of Java's, which cannot be loaded here: leave it out, and put values \
+                     into the settings before they are handed over",
+            ),
+            text("security.providers", None, "2.4", "In Java, plugins with security algorithms.")
+                .not_here(JVM),
         ],
     },
     Group {
         title: "TLS",
         keys: &[
-            list("ssl.enabled.protocols", Some("TLSv1.2,TLSv1.3"), "0.9", "The versions of TLS that may be spoken.").needs("tls"),
-            text("ssl.protocol", Some("TLSv1.3"), "0.9", "The newest version of TLS that may be spoken.").needs("tls"),
-            list("ssl.cipher.suites", Some(""), "0.9", "The cipher suites that may be used, by their IANA names; empty allows all that are sound.").needs("tls"),
-            text("ssl.endpoint.identification.algorithm", Some("https"), "0.9", "`https` demands that a broker's certificate names the host that was dialled; an empty value does not.").needs("tls"),
-            text("ssl.truststore.type", Some("JKS"), "0.9", "The format of the file in `ssl.truststore.location`.").needs("tls"),
-            text("ssl.truststore.location", None, "0.9", "A file with the certificates of the authorities that brokers' certificates are checked against. Not set, those of the operating system are taken.").needs("tls"),
-            secret("ssl.truststore.password", "0.9", "The password of the file in `ssl.truststore.location`; a PEM file has none.").needs("tls"),
-            secret("ssl.truststore.certificates", "2.7", "The same certificates as PEM text, instead of a file (KIP-651).").needs("tls"),
-            text("ssl.keystore.type", Some("JKS"), "0.9", "The format of the file in `ssl.keystore.location`.").needs("tls"),
-            text("ssl.keystore.location", None, "0.9", "A file with this client's private key and certificate chain, for brokers that ask for them.").needs("tls"),
-            secret("ssl.keystore.password", "0.9", "The password of the file in `ssl.keystore.location`; a PEM file has none.").needs("tls"),
-            secret("ssl.keystore.key", "2.7", "The private key as PEM text (PKCS#8), instead of a file (KIP-651).").needs("tls"),
-            secret("ssl.keystore.certificate.chain", "2.7", "The certificate chain as PEM text, instead of a file (KIP-651).").needs("tls"),
-            secret("ssl.key.password", "0.9", "The password of the private key, if it is encrypted.").needs("tls"),
-            class("ssl.engine.factory.class", "2.6", "In Java, a factory of TLS engines.")
-                .not_here("names a Java class, which cannot be loaded here: leave it out, and use the other ssl.* settings"),
+            list(
+                "ssl.enabled.protocols",
+                Some("TLSv1.2,TLSv1.3"),
+                "0.9",
+                "The versions of TLS that may be spoken.",
+            )
+            .needs("tls"),
+            text("ssl.protocol", Some("TLSv1.3"), "0.9", "The newest version of TLS that may be spoken.")
+                .needs("tls"),
+            list(
+                "ssl.cipher.suites",
+                Some(""),
+                "0.9",
+                "The cipher suites that may be used, by their IANA names; empty allows all that are \
+                 sound.",
+            )
+            .needs("tls"),
+            text(
+                "ssl.endpoint.identification.algorithm",
+                Some("https"),
+                "0.9",
+                "`https` demands that a broker's certificate names the host that was dialled; an empty \
+                 value does not.",
+            )
+            .needs("tls"),
+            text(
+                "ssl.truststore.type",
+                Some("JKS"),
+                "0.9",
+                "The format of the file in `ssl.truststore.location`.",
+            )
+            .needs("tls"),
+            text(
+                "ssl.truststore.location",
+                None,
+                "0.9",
+                "A file with the certificates of the authorities that brokers' certificates are checked \
+                 against. Not set, those of the operating system are taken.",
+            )
+            .needs("tls"),
+            secret(
+                "ssl.truststore.password",
+                "0.9",
+                "The password of the file in `ssl.truststore.location`; a PEM file has none.",
+            )
+            .needs("tls"),
+            secret(
+                "ssl.truststore.certificates",
+                "2.7",
+                "The same certificates as PEM text, instead of a file (KIP-651).",
+            )
+            .needs("tls"),
+            text(
+                "ssl.keystore.type",
+                Some("JKS"),
+                "0.9",
+                "The format of the file in `ssl.keystore.location`.",
+            )
+            .needs("tls"),
+            text(
+                "ssl.keystore.location",
+                None,
+                "0.9",
+                "A file with this client's private key and certificate chain, for brokers that ask for \
+                 them.",
+            )
+            .needs("tls"),
+            secret(
+                "ssl.keystore.password",
+                "0.9",
+                "The password of the file in `ssl.keystore.location`; a PEM file has none.",
+            )
+            .needs("tls"),
+            secret(
+                "ssl.keystore.key",
+                "2.7",
+                "The private key as PEM text (PKCS#8), instead of a file (KIP-651).",
+            )
+            .needs("tls"),
+            secret(
+                "ssl.keystore.certificate.chain",
+                "2.7",
+                "The certificate chain as PEM text, instead of a file (KIP-651).",
+            )
+            .needs("tls"),
+            secret("ssl.key.password", "0.9", "The password of the private key, if it is encrypted.")
+                .needs("tls"),
+            class("ssl.engine.factory.class", "2.6", "In Java, a factory of TLS engines.").not_here(
+                "names a Java class, which cannot be loaded here: leave it out, and use the other \
+                     ssl.* settings",
+            ),
             text("ssl.provider", None, "0.9", "In Java, the plugin that speaks TLS.").not_here(JVM),
-            text("ssl.keymanager.algorithm", None, "0.9", "In Java, the algorithm of the key manager.").not_here(JVM),
-            text("ssl.trustmanager.algorithm", None, "0.9", "In Java, the algorithm of the trust manager.").not_here(JVM),
-            text("ssl.secure.random.implementation", None, "0.10", "In Java, the source of random numbers.").not_here(JVM),
+            text("ssl.keymanager.algorithm", None, "0.9", "In Java, the algorithm of the key manager.")
+                .not_here(JVM),
+            text("ssl.trustmanager.algorithm", None, "0.9", "In Java, the algorithm of the trust manager.")
+                .not_here(JVM),
+            text("ssl.secure.random.implementation", None, "0.10", "In Java, the source of random numbers.")
+                .not_here(JVM),
         ],
     },
     Group {
         title: "SASL",
         keys: &[
-            text("sasl.mechanism", Some("GSSAPI"), "0.10", "How to prove who this client is: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER. Java's default, GSSAPI (Kerberos), is not supported here.").needs("sasl"),
-            secret("sasl.jaas.config", "0.10.2", "User name and password, or what a token is asked for with, in Java's JAAS format: `org.apache.kafka.common.security.plain.PlainLoginModule required username=\"...\" password=\"...\";` (KIP-85).").needs("sasl"),
-            class("sasl.client.callback.handler.class", "2.0", "In Java, code that supplies credentials.").not_here(CALLBACK),
-            class("sasl.login.callback.handler.class", "2.0", "In Java, code that supplies credentials.").not_here(CALLBACK),
+            text(
+                "sasl.mechanism",
+                Some("GSSAPI"),
+                "0.10",
+                "How to prove who this client is: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER. \
+                 Java's default, GSSAPI (Kerberos), is not supported here.",
+            )
+            .needs("sasl"),
+            secret(
+                "sasl.jaas.config",
+                "0.10.2",
+                "User name and password, or what a token is asked for with, in Java's JAAS format: \
+                 `org.apache.kafka.common.security.plain.PlainLoginModule required username=\"...\" \
+                 password=\"...\";` (KIP-85).",
+            )
+            .needs("sasl"),
+            class("sasl.client.callback.handler.class", "2.0", "In Java, code that supplies credentials.")
+                .not_here(CALLBACK),
+            class("sasl.login.callback.handler.class", "2.0", "In Java, code that supplies credentials.")
+                .not_here(CALLBACK),
             class("sasl.login.class", "2.0", "In Java, code that logs in.").not_here(CALLBACK),
-            key("sasl.login.refresh.window.factor", Kind::Double { min: 0.5, max: 1.0 }, Some("0.8"), "2.0", "The part of a token's life after which a new one is fetched.").needs("sasl"),
-            key("sasl.login.refresh.window.jitter", Kind::Double { min: 0.0, max: 0.25 }, Some("0.05"), "2.0", "The part of a token's life by which that moment is moved at random.").needs("sasl"),
-            seconds("sasl.login.refresh.min.period.seconds", Width::Short, "60", "2.0", "How long a token is kept at least before it is replaced.").within(0, 900).needs("sasl"),
-            seconds("sasl.login.refresh.buffer.seconds", Width::Short, "300", "2.0", "How long before a token ends it is replaced at the latest.").within(0, 3600).needs("sasl"),
-            key("sasl.login.connect.timeout.ms", number(Width::Int, "milliseconds"), None, "3.1", "How long connecting to the token's issuer may take (KIP-768).").needs("sasl"),
-            key("sasl.login.read.timeout.ms", number(Width::Int, "milliseconds"), None, "3.1", "How long the token's issuer may take to answer (KIP-768).").needs("sasl"),
-            long_ms("sasl.login.retry.backoff.ms", "100", "3.1", "How long to wait before asking the token's issuer again; it doubles each time (KIP-768).").needs("sasl"),
-            long_ms("sasl.login.retry.backoff.max.ms", "10000", "3.1", "How long all attempts to get one token may take together, as in Java (KIP-768).").needs("sasl"),
-            text("sasl.oauthbearer.token.endpoint.url", None, "3.1", "Where tokens come from: an `https`, `http` or `file` URL (KIP-768).").needs("sasl"),
+            key(
+                "sasl.login.refresh.window.factor",
+                Kind::Double { min: 0.5, max: 1.0 },
+                Some("0.8"),
+                "2.0",
+                "The part of a token's life after which a new one is fetched.",
+            )
+            .needs("sasl"),
+            key(
+                "sasl.login.refresh.window.jitter",
+                Kind::Double { min: 0.0, max: 0.25 },
+                Some("0.05"),
+                "2.0",
+                "The part of a token's life by which that moment is moved at random.",
+            )
+            .needs("sasl"),
+            seconds(
+                "sasl.login.refresh.min.period.seconds",
+                Width::Short,
+                "60",
+                "2.0",
+                "How long a token is kept at least before it is replaced.",
+            )
+            .within(0, 900)
+            .needs("sasl"),
+            seconds(
+                "sasl.login.refresh.buffer.seconds",
+                Width::Short,
+                "300",
+                "2.0",
+                "How long before a token ends it is replaced at the latest.",
+            )
+            .within(0, 3600)
+            .needs("sasl"),
+            key(
+                "sasl.login.connect.timeout.ms",
+                number(Width::Int, "milliseconds"),
+                None,
+                "3.1",
+                "How long connecting to the token's issuer may take (KIP-768).",
+            )
+            .needs("sasl"),
+            key(
+                "sasl.login.read.timeout.ms",
+                number(Width::Int, "milliseconds"),
+                None,
+                "3.1",
+                "How long the token's issuer may take to answer (KIP-768).",
+            )
+            .needs("sasl"),
+            long_ms(
+                "sasl.login.retry.backoff.ms",
+                "100",
+                "3.1",
+                "How long to wait before asking the token's issuer again; it doubles each time (KIP-768).",
+            )
+            .needs("sasl"),
+            long_ms(
+                "sasl.login.retry.backoff.max.ms",
+                "10000",
+                "3.1",
+                "How long all attempts to get one token may take together, as in Java (KIP-768).",
+            )
+            .needs("sasl"),
+            text(
+                "sasl.oauthbearer.token.endpoint.url",
+                None,
+                "3.1",
+                "Where tokens come from: an `https`, `http` or `file` URL (KIP-768).",
+            )
+            .needs("sasl"),
             Key {
                 default: Some("org.apache.kafka.common.security.oauthbearer.DefaultJwtRetriever"),
                 kind: Kind::Class(&[
@@ -597,7 +1078,12 @@ pub(super) static GROUPS: &[Group] = &[
                     "org.apache.kafka.common.security.oauthbearer.JwtBearerJwtRetriever",
                     "org.apache.kafka.common.security.oauthbearer.FileJwtRetriever",
                 ]),
-                ..class("sasl.oauthbearer.jwt.retriever.class", "4.1", "How a token is got: Java's own ways by their names (KIP-1139).").needs("sasl")
+                ..class(
+                    "sasl.oauthbearer.jwt.retriever.class",
+                    "4.1",
+                    "How a token is got: Java's own ways by their names (KIP-1139).",
+                )
+                .needs("sasl")
             },
             Key {
                 default: Some("org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator"),
@@ -605,39 +1091,227 @@ pub(super) static GROUPS: &[Group] = &[
                     "org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator",
                     "org.apache.kafka.common.security.oauthbearer.ClientJwtValidator",
                 ]),
-                ..class("sasl.oauthbearer.jwt.validator.class", "4.1", "How a token is looked over before it is sent: Java's own ways by their names (KIP-1139).").needs("sasl")
+                ..class(
+                    "sasl.oauthbearer.jwt.validator.class",
+                    "4.1",
+                    "How a token is looked over before it is sent: Java's own ways by their names \
+                     (KIP-1139).",
+                )
+                .needs("sasl")
             },
-            text("sasl.oauthbearer.client.credentials.client.id", None, "4.1", "The client's id for the grant `client_credentials` (KIP-1139).").needs("sasl"),
-            secret("sasl.oauthbearer.client.credentials.client.secret", "4.1", "The client's secret for the grant `client_credentials` (KIP-1139).").needs("sasl"),
-            text("sasl.oauthbearer.scope", None, "4.1", "The scope that a token is asked for with (KIP-1139).").needs("sasl"),
-            boolean("sasl.oauthbearer.header.urlencode", "false", "3.9", "Whether the client's id and secret are URL-encoded before they go into the Authorization header (KIP-1025).").needs("sasl"),
-            text("sasl.oauthbearer.assertion.file", None, "4.1", "A file with a ready-made assertion (a JWT); with it, the other settings for assertions are not looked at (KIP-1139).").needs("sasl"),
-            choice("sasl.oauthbearer.assertion.algorithm", &["RS256", "ES256"], "RS256", "4.1", "How an assertion is signed (KIP-1139).").any_case().needs("sasl"),
-            text("sasl.oauthbearer.assertion.private.key.file", None, "4.1", "A file with the private key that signs an assertion, PEM (PKCS#8) (KIP-1139).").needs("sasl"),
-            secret("sasl.oauthbearer.assertion.private.key.passphrase", "4.1", "The passphrase of that key, if it is encrypted (KIP-1139).").needs("sasl"),
-            text("sasl.oauthbearer.assertion.template.file", None, "4.1", "A JSON file with headers and claims for an assertion (KIP-1139).").needs("sasl"),
-            text("sasl.oauthbearer.assertion.claim.aud", None, "4.1", "The claim `aud` of an assertion (KIP-1139).").needs("sasl"),
-            text("sasl.oauthbearer.assertion.claim.iss", None, "4.1", "The claim `iss` of an assertion (KIP-1139).").needs("sasl"),
-            text("sasl.oauthbearer.assertion.claim.sub", None, "4.1", "The claim `sub` of an assertion (KIP-1139).").needs("sasl"),
-            seconds("sasl.oauthbearer.assertion.claim.exp.seconds", Width::Int, "300", "4.1", "How long an assertion is good for, from now (KIP-1139).").within(0, 86_400).needs("sasl"),
-            seconds("sasl.oauthbearer.assertion.claim.nbf.seconds", Width::Int, "60", "4.1", "Since when an assertion is good, counted back from now (KIP-1139).").within(0, 3600).needs("sasl"),
-            boolean("sasl.oauthbearer.assertion.claim.jti.include", "false", "4.1", "Whether an assertion carries a random id (KIP-1139).").needs("sasl"),
-            text("sasl.oauthbearer.scope.claim.name", Some("scope"), "3.1", "The claim of a token that holds its scope (KIP-768).").not_empty().needs("sasl"),
-            text("sasl.oauthbearer.sub.claim.name", Some("sub"), "3.1", "The claim of a token that holds its subject (KIP-768).").not_empty().needs("sasl"),
-            text("sasl.oauthbearer.jwks.endpoint.url", None, "3.1", "Where the keys that tokens are verified with can be fetched (KIP-768).").no_effect(BROKER_SIDE),
-            long_ms("sasl.oauthbearer.jwks.endpoint.refresh.ms", "3600000", "3.1", "How often those keys are fetched (KIP-768).").no_effect(BROKER_SIDE),
-            long_ms("sasl.oauthbearer.jwks.endpoint.retry.backoff.ms", "100", "3.1", "How long to wait before fetching them again (KIP-768).").no_effect(BROKER_SIDE),
-            long_ms("sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms", "10000", "3.1", "The longest that this wait can grow to (KIP-768).").no_effect(BROKER_SIDE),
-            seconds("sasl.oauthbearer.clock.skew.seconds", Width::Int, "30", "3.1", "How far the clocks of issuer and verifier may differ (KIP-768).").no_effect(BROKER_SIDE),
-            list("sasl.oauthbearer.expected.audience", Some(""), "3.1", "For whom a token must have been issued (KIP-768).").no_effect(BROKER_SIDE),
-            text("sasl.oauthbearer.expected.issuer", None, "3.1", "Who must have issued a token (KIP-768).").no_effect(BROKER_SIDE),
-            boolean("sasl.oauthbearer.allow.unverified.audience", "false", "4.4", "Whether tokens for anybody are accepted.").no_effect(BROKER_SIDE),
-            boolean("sasl.oauthbearer.allow.unverified.issuer", "false", "4.4", "Whether tokens from anybody are accepted.").no_effect(BROKER_SIDE),
-            text("sasl.kerberos.service.name", None, "0.9", "The name under which brokers run in Kerberos.").not_here(KERBEROS),
-            text("sasl.kerberos.kinit.cmd", Some("/usr/bin/kinit"), "0.9", "Where Kerberos' `kinit` is.").not_here(KERBEROS),
-            key("sasl.kerberos.ticket.renew.window.factor", Kind::Double { min: f64::MIN, max: f64::MAX }, Some("0.8"), "0.9", "The part of a ticket's life after which it is renewed.").not_here(KERBEROS),
-            key("sasl.kerberos.ticket.renew.jitter", Kind::Double { min: f64::MIN, max: f64::MAX }, Some("0.05"), "0.9", "The part of a ticket's life by which that moment is moved at random.").not_here(KERBEROS),
-            long_ms("sasl.kerberos.min.time.before.relogin", "60000", "0.9", "How long to wait between two renewals.").not_here(KERBEROS),
+            text(
+                "sasl.oauthbearer.client.credentials.client.id",
+                None,
+                "4.1",
+                "The client's id for the grant `client_credentials` (KIP-1139).",
+            )
+            .needs("sasl"),
+            secret(
+                "sasl.oauthbearer.client.credentials.client.secret",
+                "4.1",
+                "The client's secret for the grant `client_credentials` (KIP-1139).",
+            )
+            .needs("sasl"),
+            text(
+                "sasl.oauthbearer.scope",
+                None,
+                "4.1",
+                "The scope that a token is asked for with (KIP-1139).",
+            )
+            .needs("sasl"),
+            boolean(
+                "sasl.oauthbearer.header.urlencode",
+                "false",
+                "3.9",
+                "Whether the client's id and secret are URL-encoded before they go into the Authorization \
+                 header (KIP-1025).",
+            )
+            .needs("sasl"),
+            text(
+                "sasl.oauthbearer.assertion.file",
+                None,
+                "4.1",
+                "A file with a ready-made assertion (a JWT); with it, the other settings for assertions \
+                 are not looked at (KIP-1139).",
+            )
+            .needs("sasl"),
+            choice(
+                "sasl.oauthbearer.assertion.algorithm",
+                &["RS256", "ES256"],
+                "RS256",
+                "4.1",
+                "How an assertion is signed (KIP-1139).",
+            )
+            .any_case()
+            .needs("sasl"),
+            text(
+                "sasl.oauthbearer.assertion.private.key.file",
+                None,
+                "4.1",
+                "A file with the private key that signs an assertion, PEM (PKCS#8) (KIP-1139).",
+            )
+            .needs("sasl"),
+            secret(
+                "sasl.oauthbearer.assertion.private.key.passphrase",
+                "4.1",
+                "The passphrase of that key, if it is encrypted (KIP-1139).",
+            )
+            .needs("sasl"),
+            text(
+                "sasl.oauthbearer.assertion.template.file",
+                None,
+                "4.1",
+                "A JSON file with headers and claims for an assertion (KIP-1139).",
+            )
+            .needs("sasl"),
+            text(
+                "sasl.oauthbearer.assertion.claim.aud",
+                None,
+                "4.1",
+                "The claim `aud` of an assertion (KIP-1139).",
+            )
+            .needs("sasl"),
+            text(
+                "sasl.oauthbearer.assertion.claim.iss",
+                None,
+                "4.1",
+                "The claim `iss` of an assertion (KIP-1139).",
+            )
+            .needs("sasl"),
+            text(
+                "sasl.oauthbearer.assertion.claim.sub",
+                None,
+                "4.1",
+                "The claim `sub` of an assertion (KIP-1139).",
+            )
+            .needs("sasl"),
+            seconds(
+                "sasl.oauthbearer.assertion.claim.exp.seconds",
+                Width::Int,
+                "300",
+                "4.1",
+                "How long an assertion is good for, from now (KIP-1139).",
+            )
+            .within(0, 86_400)
+            .needs("sasl"),
+            seconds(
+                "sasl.oauthbearer.assertion.claim.nbf.seconds",
+                Width::Int,
+                "60",
+                "4.1",
+                "Since when an assertion is good, counted back from now (KIP-1139).",
+            )
+            .within(0, 3600)
+            .needs("sasl"),
+            boolean(
+                "sasl.oauthbearer.assertion.claim.jti.include",
+                "false",
+                "4.1",
+                "Whether an assertion carries a random id (KIP-1139).",
+            )
+            .needs("sasl"),
+            text(
+                "sasl.oauthbearer.scope.claim.name",
+                Some("scope"),
+                "3.1",
+                "The claim of a token that holds its scope (KIP-768).",
+            )
+            .not_empty()
+            .needs("sasl"),
+            text(
+                "sasl.oauthbearer.sub.claim.name",
+                Some("sub"),
+                "3.1",
+                "The claim of a token that holds its subject (KIP-768).",
+            )
+            .not_empty()
+            .needs("sasl"),
+            text(
+                "sasl.oauthbearer.jwks.endpoint.url",
+                None,
+                "3.1",
+                "Where the keys that tokens are verified with can be fetched (KIP-768).",
+            )
+            .no_effect(BROKER_SIDE),
+            long_ms(
+                "sasl.oauthbearer.jwks.endpoint.refresh.ms",
+                "3600000",
+                "3.1",
+                "How often those keys are fetched (KIP-768).",
+            )
+            .no_effect(BROKER_SIDE),
+            long_ms(
+                "sasl.oauthbearer.jwks.endpoint.retry.backoff.ms",
+                "100",
+                "3.1",
+                "How long to wait before fetching them again (KIP-768).",
+            )
+            .no_effect(BROKER_SIDE),
+            long_ms(
+                "sasl.oauthbearer.jwks.endpoint.retry.backoff.max.ms",
+                "10000",
+                "3.1",
+                "The longest that this wait can grow to (KIP-768).",
+            )
+            .no_effect(BROKER_SIDE),
+            seconds(
+                "sasl.oauthbearer.clock.skew.seconds",
+                Width::Int,
+                "30",
+                "3.1",
+                "How far the clocks of issuer and verifier may differ (KIP-768).",
+            )
+            .no_effect(BROKER_SIDE),
+            list(
+                "sasl.oauthbearer.expected.audience",
+                Some(""),
+                "3.1",
+                "For whom a token must have been issued (KIP-768).",
+            )
+            .no_effect(BROKER_SIDE),
+            text("sasl.oauthbearer.expected.issuer", None, "3.1", "Who must have issued a token (KIP-768).")
+                .no_effect(BROKER_SIDE),
+            boolean(
+                "sasl.oauthbearer.allow.unverified.audience",
+                "false",
+                "4.4",
+                "Whether tokens for anybody are accepted.",
+            )
+            .no_effect(BROKER_SIDE),
+            boolean(
+                "sasl.oauthbearer.allow.unverified.issuer",
+                "false",
+                "4.4",
+                "Whether tokens from anybody are accepted.",
+            )
+            .no_effect(BROKER_SIDE),
+            text("sasl.kerberos.service.name", None, "0.9", "The name under which brokers run in Kerberos.")
+                .not_here(KERBEROS),
+            text("sasl.kerberos.kinit.cmd", Some("/usr/bin/kinit"), "0.9", "Where Kerberos' `kinit` is.")
+                .not_here(KERBEROS),
+            key(
+                "sasl.kerberos.ticket.renew.window.factor",
+                Kind::Double { min: f64::MIN, max: f64::MAX },
+                Some("0.8"),
+                "0.9",
+                "The part of a ticket's life after which it is renewed.",
+            )
+            .not_here(KERBEROS),
+            key(
+                "sasl.kerberos.ticket.renew.jitter",
+                Kind::Double { min: f64::MIN, max: f64::MAX },
+                Some("0.05"),
+                "0.9",
+                "The part of a ticket's life by which that moment is moved at random.",
+            )
+            .not_here(KERBEROS),
+            long_ms(
+                "sasl.kerberos.min.time.before.relogin",
+                "60000",
+                "0.9",
+                "How long to wait between two renewals.",
+            )
+            .not_here(KERBEROS),
         ],
     },
 ];

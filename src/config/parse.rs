@@ -5,7 +5,7 @@
 
 use std::num::IntErrorKind;
 
-use super::keys::{self, Key, Kind, Status};
+use super::keys::{Key, Kind, Status};
 
 /// What a value says.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,11 +87,6 @@ pub(super) fn java_trim(text: &str) -> &str {
     text.trim_matches(|c| c <= ' ')
 }
 
-/// Whether a codec or a protocol can be used in this build; else what it lacks.
-pub(super) fn check_features(features: &[&str]) -> Result<(), String> {
-    keys::missing(features).map_or(Ok(()), Err)
-}
-
 fn number(kind: &Kind, text: &str) -> Result<Value, String> {
     let Kind::Number { width, min, max, also, unit } = *kind else {
         unreachable!("the caller matched a number")
@@ -148,7 +143,7 @@ fn one_of(words: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::keys::find;
+    use crate::config::keys::{all, find};
 
     fn check_named(name: &str, raw: &str) -> Result<Value, String> {
         check(find(name).expect("a setting").1, raw)
@@ -288,7 +283,7 @@ mod tests {
 
     #[test]
     fn every_default_is_a_legal_value() {
-        for key in keys::all() {
+        for key in all() {
             if let Some(default) = key.default {
                 assert!(parse(&key.kind, default).is_ok(), "{}={default}", key.name);
             }

@@ -10,6 +10,7 @@ use log::Level;
 
 use super::{
     ProducerConfig, bootstrap, keys,
+    keys::Status,
     parse::{self, Value},
 };
 use crate::{
@@ -91,6 +92,7 @@ pub(super) fn resolve(config: &ProducerConfig) -> Result<Resolved, ConfigError> 
     reader.check_allocation_strategy();
     reader.check_rack();
     let delivery_timeout = reader.delivery_timeout();
+    reader.note_what_has_no_effect();
     let Reader { values, problems, notices, .. } = reader;
     if !problems.is_empty() {
         return Err(ConfigError::new(problems));
@@ -219,24 +221,31 @@ impl<'a> Reader<'a> {
 
     /// Values that are legal in Java and ask for something that this build does not have.
     fn check_what_this_build_lacks(&mut self) {
-        let features: &[&str] = match self.text("security.protocol") {
-            Some("SSL") => &["tls"],
-            Some("SASL_PLAINTEXT") => &["sasl"],
-            Some("SASL_SSL") => &["tls", "sasl"],
-            _ => &[],
-        };
-        if let Err(problem) = parse::check_features(features) {
-            self.refuse("security.protocol", problem);
-        }
-        // A word that is no feature's name lacks nothing.
-        if let Err(problem) = parse::check_features(&[self.text("compression.type").unwrap_or("none")]) {
-            self.refuse("compression.type", problem);
+        for name in ["security.protocol", "compression.type"] {
+            if let Some(problem) = keys::missing(self.features(name)) {
+                self.refuse(name, problem);
+            }
         }
         if self.text("client.dns.lookup") == Some("resolve_canonical_bootstrap_servers_only") {
             self.refuse(
                 "client.dns.lookup",
-                "looking up hosts' canonical names serves Kerberos, which this crate does not support: use_all_dns_ips is what there is",
+                "looking up hosts' canonical names serves Kerberos, which this crate does not \
+                     support: use_all_dns_ips is what there is",
             );
+        }
+    }
+
+    /// The features that the value of this setting needs.
+    fn features(&self, name: &str) -> &'static [&'static str] {
+        match self.text(name) {
+            Some("SSL") => &["tls"],
+            Some("SASL_PLAINTEXT") => &["sasl"],
+            Some("SASL_SSL") => &["tls", "sasl"],
+            Some("gzip") => &["gzip"],
+            Some("snappy") => &["snappy"],
+            Some("lz4") => &["lz4"],
+            Some("zstd") => &["zstd"],
+            _ => &[],
         }
     }
 
@@ -361,16 +370,40 @@ impl<'a> Reader<'a> {
             self.refuse(
                 NAME,
                 format!(
-                    "must be at least linger.ms + request.timeout.ms, which is {linger} + {request} milliseconds"
+                    "must be at least linger.ms + request.timeout.ms, which is {linger} + {request} \
+                         milliseconds"
                 ),
             );
         } else {
             let text = format!(
-                "{NAME} is raised from {given} to {needed}, the sum of linger.ms={linger} and request.timeout.ms={request}"
+                "{NAME} is raised from {given} to {needed}, the sum of linger.ms={linger} and \
+                     request.timeout.ms={request}"
             );
             self.notices.push((Level::Warn, text));
         }
         needed
+    }
+
+    /// As Java names the settings that nothing asked for.
+    fn note_what_has_no_effect(&mut self) {
+        for (_, key) in keys::all().enumerate().filter(|(place, _)| self.config.values.contains_key(place)) {
+            let why = match key.status {
+                Status::Used | Status::NotHere(_) => continue,
+                Status::NoEffect(why) => why.to_owned(),
+                Status::Needs(feature) => {
+                    let by = if key.name.starts_with("compression.") {
+                        "compression.type"
+                    } else {
+                        "security.protocol"
+                    };
+                    match self.text(by) {
+                        Some(value) if !self.features(by).contains(&feature) => format!("{by} is {value}"),
+                        _ => continue,
+                    }
+                }
+            };
+            self.notices.push((Level::Info, format!("{} is set and has no effect: {why}", key.name)));
+        }
     }
 
     fn value(&self, name: &str) -> Option<&Value> {
@@ -615,15 +648,15 @@ mod tests {
             (
                 &[("transactional.id", "x"), ("enable.idempotence", "false")],
                 &[
-                    "transactional.id=x: transactions are not part of this version: leave transactional.id out",
+                    "transactional.id=x: transactions are not part of this version: leave \
+                         transactional.id out",
                     "transactional.id=x: needs enable.idempotence, which is off",
                 ],
             ),
             (
                 &[("transaction.two.phase.commit.enable", "true"), ("transaction.timeout.ms", "60000")],
-                &[
-                    "transaction.timeout.ms=60000: must be left out with transaction.two.phase.commit.enable=true",
-                ],
+                &["transaction.timeout.ms=60000: must be left out with \
+                         transaction.two.phase.commit.enable=true"],
             ),
             (
                 &[("delivery.timeout.ms", "1000"), ("linger.ms", "5"), ("request.timeout.ms", "30000")],
@@ -676,9 +709,8 @@ mod tests {
             ),
             (
                 &[("retry.backoff.ms", "5000")],
-                &[
-                    "WARN retry.backoff.ms=5000 is above retry.backoff.max.ms=1000: it does not grow, and is 1000",
-                ],
+                &["WARN retry.backoff.ms=5000 is above retry.backoff.max.ms=1000: it does not grow, \
+                         and is 1000"],
             ),
             (
                 &[("socket.connection.setup.timeout.max.ms", "1")],
@@ -694,7 +726,16 @@ mod tests {
                 &[("buffer.memory.allocation.strategy", "Incremental"), ("batch.size", "100")],
                 &[
                     "WARN buffer.memory.allocation.strategy=incremental needs batch.size of at least 16384, and it is \
-                   100",
+                     100",
+                    "INFO buffer.memory.allocation.strategy is set and has no effect: records are charged for what \
+                     they take, whichever is set",
+                ],
+            ),
+            (
+                &[("ssl.key.password", "hunter2"), ("compression.lz4.level", "3")],
+                &[
+                    "INFO compression.lz4.level is set and has no effect: compression.type is none",
+                    "INFO ssl.key.password is set and has no effect: security.protocol is PLAINTEXT",
                 ],
             ),
             (&[("bootstrap.servers", "a:1,b:2,a:1")], &["WARN bootstrap.servers names a:1 more than once"]),
