@@ -1,5 +1,6 @@
 //! A blocking, synchronous Apache Kafka producer in pure Rust.
 
+mod config;
 mod error;
 mod interceptor;
 mod partitioner;
@@ -8,6 +9,7 @@ mod serializer;
 mod wire;
 
 pub use crate::{
+    config::{Acks, Compression, MetadataRecoveryStrategy, ProducerConfig},
     error::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,
         SendErrorKind,
