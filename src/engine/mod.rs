@@ -384,6 +384,7 @@ impl Engine {
     fn work(&mut self, now: Instant) {
         self.accumulator.advance(now);
         self.expire(now);
+        self.give_up_doomed(now);
         for (conn, overdue) in self.brokers.overdue(now, self.settings.connections_max_idle) {
             self.hang_up_overdue(now, conn, overdue);
         }
@@ -393,6 +394,7 @@ impl Engine {
         self.refresh_metadata(now);
         self.get_producer_id(now);
         self.send_ready(now);
+        self.give_up_doomed(now);
         while let Some(promise) = self.accumulator.pop_flushed() {
             self.actions.push_back(Action::Answer(promise));
         }

@@ -171,7 +171,7 @@ impl Engine {
             self.lead(now, change);
         }
         let Some(batch) = self.accumulator.batch(sent.key) else { return };
-        let code = answer.error;
+        let (code, slot) = (answer.error, batch.slot);
         let verdict = judge(code, self.settings.idempotence, batch.attempts);
         if code != ErrorCode::NONE {
             log::debug!("{}-{}: {code}, {verdict:?}", self.topics.name(sent.topic), sent.partition);
@@ -197,13 +197,13 @@ impl Engine {
                 // Behind a batch of open fate this is to be expected. In front, the broker misses something that is
                 // never sent again: the sequence starts anew, once all that is in flight has come back.
                 if self.accumulator.is_oldest_unresolved(sent.key) {
-                    self.accumulator.break_sequence(now, sent.key);
+                    self.accumulator.break_sequence(now, slot, false);
                 }
                 self.retry_or_fail(now, node, sent.key, broker_says(answer), false);
             }
             Verdict::NewProducerId => {
-                self.accumulator.abandon_identity(now, sent.key);
                 self.fail(now, sent.key, broker_says(answer), Some(node));
+                self.accumulator.abandon_identity(now, slot);
             }
             Verdict::Fail { may_have_been_written } => {
                 if let Some(batch) = self.accumulator.batch_mut(sent.key) {
@@ -263,6 +263,16 @@ impl Engine {
         }
     }
 
+    /// Batches that cannot be sent again without the risk of being written twice.
+    pub(super) fn give_up_doomed(&mut self, now: Instant) {
+        for key in self.accumulator.take_doomed() {
+            let message = "a batch before it was lost, and what was lost may still arrive; sending it again could \
+                           write it twice";
+            let code = ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER;
+            self.fail(now, key, DeliveryCause::Broker { code, message: Some(message.into()) }, None);
+        }
+    }
+
     /// Every batch there is fails.
     pub(super) fn fail_all(&mut self, now: Instant, cause: &DeliveryCause) {
         for key in self.accumulator.all() {
@@ -308,6 +318,10 @@ impl Engine {
 
     fn complete(&mut self, now: Instant, key: BatchKey, outcome: Outcome) {
         let Some(mut batch) = self.accumulator.finish(now, key) else { return };
+        if matches!(outcome, Outcome::Failed(_)) && batch.sequence.is_some() && !batch.may_have_been_written {
+            // Its number will never be sent again, so the broker would take nothing that follows.
+            self.accumulator.break_sequence(now, batch.slot, true);
+        }
         let runs = std::mem::take(&mut batch.runs);
         if batch.callbacks.is_empty() {
             settle(&mut self.settling, runs, &outcome);

@@ -160,6 +160,10 @@ impl Batch {
         batch::write_header(buffer, &header);
     }
 
+    pub(super) fn holds(&self, cells: &Arc<Cells>, cell: u16) -> bool {
+        self.runs.iter().any(|run| run.contains(cells, cell))
+    }
+
     /// The buffer, for the next batch, if the transport is done with it.
     pub(super) fn into_buffer(self) -> Option<Vec<u8>> {
         match self.bytes {

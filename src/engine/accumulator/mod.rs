@@ -71,6 +71,7 @@ pub(super) struct Accumulator {
     leaderless: bool,
     /// Since when a node has had something to send and could not take it.
     blocked: BTreeMap<i32, Instant>,
+    doomed: Vec<BatchKey>,
     spares: Vec<Vec<u8>>,
     unsettled: usize,
     in_flight: usize,
@@ -97,6 +98,9 @@ struct Queue {
     leader_epoch: i32,
     in_rack: bool,
     sequences: Sequences,
+    /// Nothing under the broken sequence can get into the log any more, not even late: what is unresolved may be sent
+    /// anew whatever became of its last attempt.
+    refused_for_good: bool,
     scheduled: bool,
     round: u64,
 }
@@ -138,6 +142,7 @@ impl Accumulator {
             wants_new_identity: false,
             leaderless: false,
             blocked: BTreeMap::new(),
+            doomed: Vec::new(),
             spares: Vec::new(),
             unsettled: 0,
             in_flight: 0,
@@ -177,6 +182,7 @@ impl Accumulator {
         queue.in_rack = in_rack;
         if recreated {
             queue.sequences.break_off();
+            queue.refused_for_good = true;
         }
         self.touch(now, slot);
     }
@@ -345,7 +351,7 @@ impl Accumulator {
         };
         let Some(&open) = self.queues[slot.0 as usize].batches.back() else { return };
         let Some(batch) = self.batch_mut(open) else { return };
-        if !batch.urgent && batch.runs.iter().any(|run| run.contains(cells, cell)) {
+        if !batch.urgent && batch.holds(cells, cell) {
             batch.urgent = true;
             self.touch(now, slot);
         }
@@ -611,23 +617,27 @@ impl Accumulator {
     }
 
     /// The broker takes no batch of this partition under its present sequence: it starts again once nothing is in
-    /// flight.
-    pub(super) fn break_sequence(&mut self, now: Instant, key: BatchKey) {
-        if let Some(slot) = self.batch(key).map(|b| b.slot) {
-            self.queues[slot.0 as usize].sequences.break_off();
-            self.touch(now, slot);
-        }
+    /// flight. `for_good`: a number is missing that nobody will ever send; else a lost request may still bring it.
+    pub(super) fn break_sequence(&mut self, now: Instant, slot: Slot, for_good: bool) {
+        let queue = &mut self.queues[slot.0 as usize];
+        queue.sequences.break_off();
+        queue.refused_for_good |= for_good;
+        self.touch(now, slot);
     }
 
     /// The producer's id is no longer valid for this partition.
-    pub(super) fn abandon_identity(&mut self, now: Instant, key: BatchKey) {
+    pub(super) fn abandon_identity(&mut self, now: Instant, slot: Slot) {
         self.wants_new_identity = true;
         self.identity = None;
-        if let Some(slot) = self.batch(key).map(|b| b.slot) {
-            let queue = &mut self.queues[slot.0 as usize];
-            queue.sequences.exhaust();
-            self.touch(now, slot);
-        }
+        let queue = &mut self.queues[slot.0 as usize];
+        queue.sequences.exhaust();
+        queue.refused_for_good = true;
+        self.touch(now, slot);
+    }
+
+    /// Batches that can neither be sent again nor be said not to be in the log, oldest first.
+    pub(super) fn take_doomed(&mut self) -> Vec<BatchKey> {
+        std::mem::take(&mut self.doomed)
     }
 
     /// Every batch there is, oldest first.
@@ -684,18 +694,24 @@ impl Accumulator {
         was_in_flight
     }
 
-    /// Nothing is in flight, so whatever is unresolved is known not to be in the log: the broker refused its
-    /// predecessor's successor. All of it is numbered anew, in the same order.
+    /// Numbers what is unresolved anew, in the same order; nothing is in flight.
+    ///
+    /// The broker has refused it, because a batch before it is missing. But a batch that was also sent on a connection
+    /// that was lost may still arrive from there, after the missing one, and then lie in the log twice. It is given up
+    /// instead, unless the missing one can never arrive.
     fn restart_sequence(&mut self, slot: Slot) {
         let queue = &mut self.queues[slot.0 as usize];
         if !queue.sequences.restart(self.identity) {
             self.wants_new_identity = true;
             self.identity = None;
         }
+        let safe = std::mem::take(&mut queue.refused_for_good);
         for key in std::mem::take(&mut queue.unresolved) {
-            if let Some(batch) = self.batches[key.index as usize].batch.as_mut() {
-                batch.unseal();
+            let Some(batch) = self.batches[key.index as usize].batch.as_mut() else { continue };
+            if batch.may_have_been_written && !safe {
+                self.doomed.push(key);
             }
+            batch.unseal();
         }
     }
 }
@@ -713,6 +729,7 @@ impl Queue {
             leader_epoch: -1,
             in_rack: false,
             sequences: Sequences::default(),
+            refused_for_good: false,
             scheduled: false,
             round: 0,
         }
