@@ -5,6 +5,8 @@ mod interceptor;
 mod partitioner;
 mod record;
 mod serializer;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use crate::{
     error::{
