@@ -10,6 +10,9 @@
 //! - answers of a connection leave in the order of their requests, at the earliest when their delay is over;
 //! - a connection is announced by [`ClusterModel::connected`], its end by [`ClusterModel::disconnected`].
 
+mod discovery;
+mod produce;
+
 use std::{
     collections::{BTreeMap, HashMap},
     ops::RangeInclusive,
@@ -18,27 +21,17 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
-    ResponseError,
     messages::{
-        ApiKey, ApiVersionsRequest, ApiVersionsResponse, BrokerId, InitProducerIdRequest,
-        InitProducerIdResponse, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse,
-        RequestHeader, ResponseHeader, TopicName,
-        api_versions_response::ApiVersion,
-        metadata_request::MetadataRequestTopic,
-        metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
-        produce_request::PartitionProduceData,
-        produce_response::{
-            BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
-            TopicProduceResponse,
-        },
+        ApiKey, ApiVersionsRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest, RequestHeader,
+        ResponseHeader, TopicName,
     },
     protocol::{Decodable, Encodable, StrBytes},
 };
 
+use self::produce::is_idempotent;
 use super::{
     Api,
     audit::Audit,
-    batch::{CheckedBatch, Refusal, Rules},
     fault::{Drawn, Fault, Faults, Injection},
     log::{PartitionLog, StoredBatch},
     record::Batch,
@@ -621,308 +614,6 @@ impl ClusterModel {
         Reaction::ReplyAfter(due - now, response)
     }
 
-    // ---- ApiVersions ------------------------------------------------------------------------------------------
-
-    fn api_versions(&self, asked: &Asked, throttle: i32, injection: Option<&Injection>) -> Vec<u8> {
-        let mut response = ApiVersionsResponse::default().with_throttle_time_ms(throttle);
-        match injection.and_then(injected_error) {
-            Some(code) => response.error_code = code,
-            None => response.api_keys = Api::ALL.into_iter().map(|api| self.api_version(api)).collect(),
-        }
-        encode(asked.api, asked.version, asked.correlation_id, &response)
-    }
-
-    /// KIP-511: the answer to a version that is not served has the format of version 0 and names only the versions of
-    /// ApiVersions itself. Brokers before that name nothing.
-    fn unsupported_api_versions(&mut self, frame: &[u8], connection: u64, now: Duration) -> Reaction {
-        let Some(correlation_id) = frame.get(4..8).and_then(|id| id.first_chunk::<4>()) else {
-            self.audit.violation(format!(
-                "connection {connection}: a frame of {} bytes has no header",
-                frame.len()
-            ));
-            self.disconnected(connection);
-            return Reaction::Close;
-        };
-        let mut response =
-            ApiVersionsResponse::default().with_error_code(ResponseError::UnsupportedVersion.code());
-        if *self.versions[&Api::ApiVersions].end() >= 3 {
-            response.api_keys.push(self.api_version(Api::ApiVersions));
-        }
-        let response = encode(Api::ApiVersions, 0, i32::from_be_bytes(*correlation_id), &response);
-        self.send(connection, now, Duration::ZERO, response)
-    }
-
-    fn api_version(&self, api: Api) -> ApiVersion {
-        let served = &self.versions[&api];
-        ApiVersion::default()
-            .with_api_key(api.kafka() as i16)
-            .with_min_version(*served.start())
-            .with_max_version(*served.end())
-    }
-
-    // ---- Metadata ---------------------------------------------------------------------------------------------
-
-    fn metadata(
-        &mut self,
-        asked: &Asked,
-        request: MetadataRequest,
-        throttle: i32,
-        injection: Option<&Injection>,
-    ) -> Vec<u8> {
-        let wanted = match request.topics {
-            Some(topics) if asked.version > 0 || !topics.is_empty() => topics,
-            // No list is all topics; so was an empty one, once.
-            _ => self
-                .topics
-                .keys()
-                .map(|name| MetadataRequestTopic::default().with_name(Some(topic_name(name))))
-                .collect(),
-        };
-        let code = injection.and_then(injected_error);
-        let mut topics = Vec::new();
-        for topic in wanted {
-            let name = self.name_of(&topic);
-            let met = name
-                .as_deref()
-                .is_some_and(|name| injection.is_some_and(|injection| injection.meets_topic(name)));
-            let by_partition = injection.is_some_and(Injection::names_partition);
-            let answer = match (code, name) {
-                (Some(code), name) if met && !by_partition => failed_topic(name.as_deref(), &topic, code),
-                (_, None) => failed_topic(None, &topic, ResponseError::UnknownTopicId.code()),
-                (_, Some(name)) => self.metadata_of(&name, request.allow_auto_topic_creation),
-            };
-            topics.push(match (code, injection) {
-                (Some(code), Some(injection)) if met && by_partition => {
-                    fail_partitions(answer, code, injection)
-                }
-                _ => answer,
-            });
-        }
-        let listed = self.nodes.iter().filter(|(_, node)| node.listed);
-        let brokers = listed.clone().map(|(id, node)| {
-            MetadataResponseBroker::default()
-                .with_node_id(BrokerId(*id))
-                .with_host(text(&node.host))
-                .with_port(i32::from(node.port))
-                .with_rack(node.rack.as_deref().map(text))
-        });
-        let mut response = MetadataResponse::default()
-            .with_throttle_time_ms(throttle)
-            .with_brokers(brokers.collect())
-            .with_cluster_id(Some(text(CLUSTER_ID)))
-            .with_controller_id(BrokerId(listed.map(|(id, _)| *id).next().unwrap_or(NO_LEADER)))
-            .with_topics(topics);
-        if code == Some(ResponseError::RebootstrapRequired.code()) && asked.version >= 13 {
-            // The only code that is about the client and not about a topic.
-            response.topics.clear();
-            response.error_code = ResponseError::RebootstrapRequired.code();
-        }
-        encode(asked.api, asked.version, asked.correlation_id, &response)
-    }
-
-    /// The name that a topic of a Metadata request has, or belongs to the id that it has.
-    fn name_of(&self, topic: &MetadataRequestTopic) -> Option<String> {
-        match &topic.name {
-            Some(name) if topic.topic_id.is_nil() => Some(name.to_string()),
-            _ => self.names_by_id.get(&topic.topic_id.as_u128()).cloned(),
-        }
-    }
-
-    fn metadata_of(&mut self, name: &str, may_create: bool) -> MetadataResponseTopic {
-        let named = MetadataResponseTopic::default().with_name(Some(topic_name(name)));
-        if let Some(code) = self.topic_errors.get(name) {
-            return named.with_error_code(*code);
-        }
-        let Some(topic) = self.topics.get(name) else {
-            if !is_legal_topic_name(name) {
-                return named.with_error_code(ResponseError::InvalidTopicException.code());
-            }
-            if may_create && self.config.auto_create_topics {
-                self.create_topic(name, self.config.partitions);
-            }
-            // A broker that creates a topic does not know it yet: the next request finds it.
-            return named.with_error_code(ResponseError::UnknownTopicOrPartition.code());
-        };
-        let partitions = (0..).zip(&topic.partitions).map(|(index, partition)| {
-            let shown = (partition.leader, partition.leader_epoch);
-            let frozen =
-                self.frozen_leaders.as_ref().and_then(|frozen| frozen.get(&(name.to_owned(), index)));
-            let (leader, epoch) = *frozen.unwrap_or(&shown);
-            let code = if leader == NO_LEADER { ResponseError::LeaderNotAvailable.code() } else { 0 };
-            let (up, down): (Vec<_>, Vec<_>) =
-                partition.replicas.iter().map(|id| BrokerId(*id)).partition(|id| self.nodes[&id.0].listed);
-            MetadataResponsePartition::default()
-                .with_error_code(code)
-                .with_partition_index(index)
-                .with_leader_id(BrokerId(leader))
-                .with_leader_epoch(epoch)
-                .with_replica_nodes(partition.replicas.iter().map(|id| BrokerId(*id)).collect())
-                .with_isr_nodes(up)
-                .with_offline_replicas(down)
-        });
-        named.with_topic_id(uuid(topic.id)).with_partitions(partitions.collect())
-    }
-
-    // ---- InitProducerId ---------------------------------------------------------------------------------------
-
-    fn init_producer_id(
-        &mut self,
-        asked: &Asked,
-        request: InitProducerIdRequest,
-        throttle: i32,
-        injection: Option<&Injection>,
-    ) -> Vec<u8> {
-        let mut response = InitProducerIdResponse::default().with_throttle_time_ms(throttle);
-        let transactional = request.transactional_id.is_some();
-        let refused = transactional.then(|| ResponseError::TransactionalIdAuthorizationFailed.code());
-        match injection.and_then(injected_error).or(refused) {
-            Some(code) => {
-                response.error_code = code;
-                response.producer_id = (-1).into();
-                response.producer_epoch = -1;
-            }
-            None => {
-                // An id that is given along is only a transactional producer's; everybody else gets a fresh one.
-                response.producer_id = self.next_producer_id.into();
-                response.producer_epoch = 0;
-                self.next_producer_id += 1;
-            }
-        }
-        encode(asked.api, asked.version, asked.correlation_id, &response)
-    }
-
-    // ---- Produce ----------------------------------------------------------------------------------------------
-
-    /// The response, and whether any partition of it carries an error.
-    fn produce(
-        &mut self,
-        asked: &Asked,
-        request: ProduceRequest,
-        throttle: i32,
-        injection: Option<&Injection>,
-    ) -> (Vec<u8>, bool) {
-        let mut failed = false;
-        let mut endpoints = BTreeMap::new();
-        let acks_are_legal = matches!(request.acks, -1..=1);
-        let mut responses = Vec::new();
-        for topic in request.topic_data {
-            let by_id = asked.version >= 13;
-            let name = if by_id {
-                self.names_by_id.get(&topic.topic_id.as_u128()).cloned()
-            } else {
-                Some(topic.name.to_string()).filter(|name| self.topics.contains_key(name))
-            };
-            let mut partitions = Vec::new();
-            for data in topic.partition_data {
-                let index = data.index;
-                let outcome = match &name {
-                    _ if !acks_are_legal => {
-                        let problem = format!("acks={}: 0, 1 and -1 are legal", request.acks);
-                        Err(Refusal::new(ResponseError::InvalidRequiredAcks, problem))
-                    }
-                    Some(name) => self.produce_to(asked, name, data, injection),
-                    None if by_id => Err(Refusal::new(ResponseError::UnknownTopicId, "no topic has this id")),
-                    None => {
-                        Err(Refusal::new(ResponseError::UnknownTopicOrPartition, "no topic has this name"))
-                    }
-                };
-                let mut answer = match outcome {
-                    Ok(answer) => answer,
-                    Err(refusal) => refused(refusal, asked.version),
-                };
-                answer.index = index;
-                failed |= answer.error_code != 0;
-                if answer.error_code == ResponseError::NotLeaderOrFollower.code()
-                    && asked.version >= LEADER_HINT_VERSION
-                    && let Some(name) = &name
-                    && let Some(partition) = self.topics[name].partition(index)
-                    && let Some(node) = self.nodes.get(&partition.leader)
-                {
-                    answer.current_leader = LeaderIdAndEpoch::default()
-                        .with_leader_id(BrokerId(partition.leader))
-                        .with_leader_epoch(partition.leader_epoch);
-                    endpoints.insert(
-                        partition.leader,
-                        NodeEndpoint::default()
-                            .with_node_id(BrokerId(partition.leader))
-                            .with_host(text(&node.host))
-                            .with_port(i32::from(node.port))
-                            .with_rack(node.rack.as_deref().map(text)),
-                    );
-                }
-                partitions.push(answer);
-            }
-            responses.push(
-                TopicProduceResponse::default()
-                    .with_name(topic.name)
-                    .with_topic_id(topic.topic_id)
-                    .with_partition_responses(partitions),
-            );
-        }
-        let response = ProduceResponse::default()
-            .with_responses(responses)
-            .with_throttle_time_ms(throttle)
-            .with_node_endpoints(endpoints.into_values().collect());
-        (encode(asked.api, asked.version, asked.correlation_id, &response), failed)
-    }
-
-    fn produce_to(
-        &mut self,
-        asked: &Asked,
-        name: &str,
-        data: PartitionProduceData,
-        injection: Option<&Injection>,
-    ) -> Result<PartitionProduceResponse, Refusal> {
-        let topic = self.topics.get_mut(name).expect("the name was looked up");
-        let rules = Rules {
-            produce_version: asked.version,
-            max_message_bytes: topic.max_message_bytes,
-            compacted: topic.compacted,
-            read_records: self.config.keep_records,
-        };
-        let batch = CheckedBatch::check(data.records.unwrap_or_default(), rules);
-        match &batch {
-            Ok(batch) => self.audit.on_batch(topic.id, name, data.index, batch),
-            Err(refusal) if refusal.blames_the_encoder() => {
-                let (index, message) = (data.index, &refusal.message);
-                self.audit.violation(format!("{name}-{index}: a malformed batch: {message}"));
-            }
-            Err(_) => {}
-        }
-
-        let injection = injection.filter(|injection| injection.meets(name, data.index));
-        if let Some(Fault::Error(code)) = injection.map(|injection| &injection.fault) {
-            if let Ok(batch) = &batch
-                && code.0 == ResponseError::MessageTooLarge.code()
-            {
-                self.audit.forget_batch(topic.id, data.index, batch);
-            }
-            return Err(Refusal::injected(code.0));
-        }
-        let Some(partition) =
-            usize::try_from(data.index).ok().and_then(|index| topic.partitions.get_mut(index))
-        else {
-            let problem = format!("{name} has {} partitions", topic.partitions.len());
-            return Err(Refusal::new(ResponseError::UnknownTopicOrPartition, problem));
-        };
-        if partition.leader != asked.node {
-            let problem = format!("broker {} leads, this is {}", partition.leader, asked.node);
-            return Err(Refusal::new(ResponseError::NotLeaderOrFollower, problem));
-        }
-        let elapsed = i64::try_from(asked.now.as_millis()).unwrap_or(i64::MAX);
-        let stamp = if topic.log_append_time { self.config.epoch_millis.saturating_add(elapsed) } else { -1 };
-        let appended = partition.log.append(batch?, stamp, asked.node, self.config.keep_records)?;
-        if let Some(Fault::AppendThenError(code)) = injection.map(|injection| &injection.fault) {
-            return Err(Refusal::injected(code.0));
-        }
-        Ok(PartitionProduceResponse::default()
-            .with_base_offset(appended.base_offset)
-            .with_log_append_time_ms(appended.log_append_time)
-            .with_log_start_offset(0))
-    }
-
-    // ---- helpers ----------------------------------------------------------------------------------------------
-
     fn extend(&self, topic: &mut Topic, total: i32) {
         let ids: Vec<i32> = self.nodes.keys().copied().collect();
         let replicas = ids.len().min(MAX_REPLICAS);
@@ -975,73 +666,11 @@ impl Topic {
     }
 }
 
-impl Refusal {
-    fn injected(code: i16) -> Self {
-        Self { code, message: "injected by the test".to_owned(), records: Vec::new() }
-    }
-
-    /// Whether the bytes themselves are wrong, rather than what they ask for.
-    fn blames_the_encoder(&self) -> bool {
-        let malformed = [ResponseError::CorruptMessage.code(), ResponseError::InvalidRecord.code()];
-        malformed.contains(&self.code) && self.records.is_empty()
-    }
-}
-
-fn refused(refusal: Refusal, version: i16) -> PartitionProduceResponse {
-    let mut answer = PartitionProduceResponse::default().with_error_code(refusal.code).with_base_offset(-1);
-    if version >= RECORD_ERRORS_VERSION {
-        answer.error_message = Some(text(&refusal.message));
-        answer.record_errors = refusal
-            .records
-            .into_iter()
-            .map(|(index, message)| {
-                BatchIndexAndErrorMessage::default()
-                    .with_batch_index(index)
-                    .with_batch_index_error_message(Some(text(&message)))
-            })
-            .collect();
-    }
-    answer
-}
-
-fn failed_topic(name: Option<&str>, asked: &MetadataRequestTopic, code: i16) -> MetadataResponseTopic {
-    // A topic that is known by its id alone has a null name from version 12, and an empty one before.
-    MetadataResponseTopic::default()
-        .with_name(Some(name.map(topic_name).unwrap_or_default()))
-        .with_topic_id(asked.topic_id)
-        .with_error_code(code)
-}
-
-fn fail_partitions(
-    mut topic: MetadataResponseTopic,
-    code: i16,
-    injection: &Injection,
-) -> MetadataResponseTopic {
-    let name = topic.name.as_deref().map(|name| name.to_string()).unwrap_or_default();
-    for partition in &mut topic.partitions {
-        if injection.meets(&name, partition.partition_index) {
-            partition.error_code = code;
-            partition.leader_id = BrokerId(NO_LEADER);
-        }
-    }
-    topic
-}
-
 fn injected_error(injection: &Injection) -> Option<i16> {
     match injection.fault {
         Fault::Error(code) | Fault::AppendThenError(code) => Some(code.0),
         _ => None,
     }
-}
-
-fn is_idempotent(request: &ProduceRequest) -> bool {
-    let mut batches = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
-    batches.any(|data| data.records.as_ref().is_some_and(super::batch::claims_a_producer_id))
-}
-
-fn is_legal_topic_name(name: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    !matches!(name, "" | "." | "..") && name.len() <= MAX_TOPIC_NAME && name.bytes().all(legal)
 }
 
 fn encode(api: Api, version: i16, correlation_id: i32, body: &impl Encodable) -> Vec<u8> {
@@ -1064,12 +693,6 @@ fn text(text: &str) -> StrBytes {
 
 fn topic_name(name: &str) -> TopicName {
     TopicName(text(name))
-}
-
-/// The type of topic ids belongs to a crate that is not among the dependencies, so it is only ever converted into.
-fn uuid<T: TryFrom<Vec<u8>>>(id: u128) -> T {
-    let converted = T::try_from(id.to_be_bytes().to_vec()).ok();
-    converted.expect("sixteen bytes are an id")
 }
 
 impl Api {
@@ -1107,20 +730,16 @@ impl Api {
 
 const LENGTH_BYTES: usize = 4;
 const NO_LEADER: i32 = -1;
-const CLUSTER_ID: &str = "kafka-producer-testing";
-const MAX_TOPIC_NAME: usize = 249;
 /// What people run, and no more than there are brokers.
 const MAX_REPLICAS: usize = 3;
-/// Kafka's default: 1 MiB and a frame's overhead of the oldest format.
-pub(super) const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
+/// Kafka's default: 1 MiB and the twelve bytes of offset and length in front of a batch.
+const DEFAULT_MAX_MESSAGE_BYTES: usize = 1_048_588;
 /// 2023-11-14T22:13:20Z. Any time does; a fixed one repeats.
 const DEFAULT_EPOCH_MILLIS: i64 = 1_700_000_000_000;
 /// Not 0, which an uninitialised field could hold by luck.
 const FIRST_PRODUCER_ID: i64 = 1_000;
 /// Enough for every batch that a producer can still repeat, and bounded however long it runs.
 const AUDITED_BATCHES_WITHOUT_RECORDS: usize = 65_536;
-const RECORD_ERRORS_VERSION: i16 = 8;
-const LEADER_HINT_VERSION: i16 = 10;
 
 #[cfg(test)]
 mod tests;

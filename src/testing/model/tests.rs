@@ -1,5 +1,7 @@
 use kafka_protocol::{
-    messages::{metadata_response::MetadataResponseTopic, produce_request::TopicProduceData},
+    messages::{
+        BrokerId, ProduceRequest, metadata_response::MetadataResponseTopic, produce_request::TopicProduceData,
+    },
     protocol::Request,
 };
 
@@ -119,8 +121,9 @@ fn repeated_header_keys_keep_their_order() {
 #[test]
 fn sequences_are_enforced() {
     const MAX: i32 = i32::MAX;
-    // Each story: (epoch, base sequence, records) -> (code, base offset).
-    let stories: [(&str, &[(i16, i32, usize, i16, i64)]); 9] = [
+    /// (epoch, base sequence, records) -> (code, base offset)
+    type Step = (i16, i32, usize, i16, i64);
+    let stories: [(&str, &[Step]); 9] = [
         ("in order", &[(0, 0, 2, 0, 0), (0, 2, 1, 0, 2), (0, 3, 3, 0, 3)]),
         ("no state accepts any sequence", &[(4, 77, 2, 0, 0), (4, 79, 1, 0, 2)]),
         ("a gap", &[(0, 0, 2, 0, 0), (0, 3, 1, 45, -1), (0, 2, 1, 0, 2)]),
