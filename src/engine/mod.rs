@@ -39,7 +39,7 @@ pub(crate) use self::{broker::ConnId, completion::CompletedBatch};
 use crate::{
     config::Settings,
     error::{DeliveryCause, ErrorCode},
-    handoff::{Cells, Chunk, Level, Promise, Published, Settling, TopicId, Topics},
+    handoff::{Cells, Chunk, Hub, Level, Promise, Settling, TopicId},
     wire::{
         api::ApiKey,
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
@@ -77,8 +77,7 @@ pub(crate) struct Transmit {
 /// See the [module](self).
 pub(crate) struct Engine {
     settings: Arc<Settings>,
-    topics: Arc<Topics>,
-    published: Arc<Published>,
+    hub: Arc<Hub>,
     random: Random,
     accumulator: Accumulator,
     metadata: Metadata,
@@ -126,13 +125,8 @@ enum ProducerId {
 }
 
 impl Engine {
-    pub(crate) fn new(
-        settings: Arc<Settings>,
-        topics: Arc<Topics>,
-        published: Arc<Published>,
-        seed: u64,
-        now: Instant,
-    ) -> Self {
+    /// `hub`: topics are looked up there, and what callers should know of the cluster is published there.
+    pub(crate) fn new(settings: Arc<Settings>, hub: Arc<Hub>, seed: u64, now: Instant) -> Self {
         let limits = Limits {
             batch_size: settings.batch_size,
             linger: settings.linger,
@@ -167,8 +161,7 @@ impl Engine {
             closed: false,
             random: Random(seed),
             settings,
-            topics,
-            published,
+            hub,
         }
     }
 
@@ -182,7 +175,7 @@ impl Engine {
         while let Some(record) = chunk.take_next() {
             if last_topic != Some(record.topic) {
                 last_topic = Some(record.topic);
-                self.metadata.track(now, record.topic, self.topics.name(record.topic));
+                self.metadata.track(now, record.topic, self.hub.topics().name(record.topic));
             }
             let random = &mut self.random;
             self.accumulator.append(
@@ -203,7 +196,7 @@ impl Engine {
     /// A caller needs a topic's metadata, or newer ones than there are.
     pub(crate) fn handle_wish(&mut self, now: Instant, topic: TopicId) {
         self.woken(now);
-        self.metadata.track(now, topic, self.topics.name(topic));
+        self.metadata.track(now, topic, self.hub.topics().name(topic));
         self.metadata.want(now);
     }
 
@@ -644,7 +637,7 @@ impl Engine {
     }
 
     fn publish(&mut self) {
-        self.published.publish(self.metadata.snapshot());
+        self.hub.published().publish(self.metadata.snapshot());
     }
 
     /// Tells whoever waits for metadata what stands in the way.

@@ -84,7 +84,7 @@ impl Engine {
         let mut start = 0;
         for group in taken.chunk_by(|a, b| a.topic == b.topic) {
             topics.push(ProduceTopic {
-                name: self.topics.name(group[0].topic),
+                name: self.hub.topics().name(group[0].topic),
                 topic_id: self.metadata.topic_id(group[0].topic),
                 partitions: &partitions[start..start + group.len()],
             });
@@ -157,7 +157,7 @@ impl Engine {
         if version > LAST_VERSION_BY_NAME {
             answer.topic_id == sent.topic_id
         } else {
-            answer.name.as_deref() == Some(&**self.topics.name(sent.topic))
+            answer.name.as_deref() == Some(&**self.hub.topics().name(sent.topic))
         }
     }
 
@@ -174,7 +174,7 @@ impl Engine {
         let (code, slot) = (answer.error, batch.slot);
         let verdict = judge(code, self.settings.idempotence, batch.attempts);
         if code != ErrorCode::NONE {
-            log::debug!("{}-{}: {code}, {verdict:?}", self.topics.name(sent.topic), sent.partition);
+            log::debug!("{}-{}: {code}, {verdict:?}", self.hub.topics().name(sent.topic), sent.partition);
         }
         match verdict {
             Verdict::Delivered => {
@@ -302,7 +302,7 @@ impl Engine {
         if callbacks.is_empty() {
             settle(&mut self.settling, runs, &outcome);
         } else {
-            let topic = Arc::clone(self.topics.name(topic));
+            let topic = Arc::clone(self.hub.topics().name(topic));
             let batch = CompletedBatch { topic, partition, outcome, runs, callbacks, charge: 0 };
             self.actions.push_back(Action::Complete(batch));
         }
@@ -329,7 +329,7 @@ impl Engine {
         } else {
             let callbacks = std::mem::take(&mut batch.callbacks);
             let (topic, partition) = self.accumulator.place(&batch);
-            let topic = Arc::clone(self.topics.name(topic));
+            let topic = Arc::clone(self.hub.topics().name(topic));
             let charge = batch.charge;
             self.actions.push_back(Action::Complete(CompletedBatch {
                 topic,
@@ -355,7 +355,7 @@ impl Engine {
         let node = node.or_else(|| self.accumulator.leader(batch));
         DeliveryError::new(DeliveryFailure {
             cause,
-            topic: Arc::clone(self.topics.name(topic)),
+            topic: Arc::clone(self.hub.topics().name(topic)),
             partition,
             broker: node.and_then(|n| self.brokers.nodes.get(&n)).map(|b| Arc::clone(&b.label)),
             attempts: batch.attempts,
