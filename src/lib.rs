@@ -1,6 +1,8 @@
 //! A blocking, synchronous Apache Kafka producer in pure Rust.
 
+mod delivery;
 mod error;
+mod handoff;
 mod interceptor;
 mod partitioner;
 mod record;
@@ -8,6 +10,7 @@ mod serializer;
 mod wire;
 
 pub use crate::{
+    delivery::DeliveryFuture,
     error::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,
         SendErrorKind,
