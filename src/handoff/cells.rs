@@ -298,6 +298,11 @@ impl Run {
         self.set.len()
     }
 
+    /// Whether it covers this cell.
+    pub(crate) fn contains(&self, cells: &Arc<Cells>, cell: u16) -> bool {
+        self.cells.as_ref().is_some_and(|own| Arc::ptr_eq(own, cells)) && self.set.contains(cell)
+    }
+
     /// Keeps the first `at` records and returns the others as a run of their own, for a batch that is split.
     pub(crate) fn split_off(&mut self, at: usize) -> Self {
         let mut back = CellSet::default();

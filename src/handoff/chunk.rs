@@ -113,6 +113,12 @@ impl Chunk {
         self.opened
     }
 
+    /// For a world with a clock of its own.
+    #[cfg(test)]
+    pub(crate) fn set_opened(&mut self, opened: Instant) {
+        self.opened = opened;
+    }
+
     pub(crate) fn lane(&self) -> u8 {
         self.cells.lane()
     }

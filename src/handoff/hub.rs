@@ -96,6 +96,7 @@ pub(crate) struct Hub {
     /// What is not done yet is to be given up.
     pub(super) forced: AtomicBool,
     end: OnceLock<End>,
+    abandoned: OnceLock<(usize, DeliveryError)>,
     creator: u32,
     pub(super) home: Weak<dyn Home>,
 }
@@ -140,6 +141,7 @@ impl Hub {
             closing: AtomicBool::new(false),
             forced: AtomicBool::new(false),
             end: OnceLock::new(),
+            abandoned: OnceLock::new(),
             creator: std::process::id(),
             home: Weak::clone(home) as Weak<dyn Home>,
             config,
@@ -214,6 +216,16 @@ impl Hub {
         self.close_lanes();
         self.forced.store(true, Ordering::SeqCst);
         self.ring();
+    }
+
+    /// What a forced close had to give up: how many records, and the error of the first. The first call counts.
+    pub(crate) fn note_abandoned(&self, records: usize, first: DeliveryError) {
+        let _ = self.abandoned.set((records, first));
+    }
+
+    /// See [`note_abandoned`](Self::note_abandoned).
+    pub(crate) fn abandoned(&self) -> Option<&(usize, DeliveryError)> {
+        self.abandoned.get()
     }
 
     /// Whether `close` was called or the sender thread is gone.

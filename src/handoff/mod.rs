@@ -108,12 +108,12 @@ mod tests;
 
 pub(crate) use self::{
     append::{Entry, Partition},
-    callback::{Callback, PendingCallback},
+    callback::{Callback, PendingCallback, fail_here},
     cells::{Cells, Run, Settling},
     chunk::{Chunk, RecordView, charge},
     context::{CallbackScope, End, Patience, forked, inside_callback},
     hub::{Bell, Command, Hub, HubConfig, Level},
-    promise::Promise,
+    promise::{Answer, Awaited, Promise},
     receiver::HubReceiver,
     snapshot::{PartitionView, Published, Snapshot, TopicView},
     topics::{TopicId, Topics},
