@@ -28,6 +28,7 @@ pub(crate) mod metadata;
 pub(crate) mod primitives;
 pub(crate) mod produce;
 pub(crate) mod record;
+pub(crate) mod sequence;
 
 #[cfg(test)]
 mod tests;
