@@ -1,7 +1,7 @@
 //! Sends each line of standard input as a record, like `kafka-console-producer.sh`.
 //!
 //! ```text
-//! echo 'customer-7	42 apples' | cargo run --example console_producer -- \
+//! printf 'customer-7\t42 apples\n' | cargo run --example console_producer -- \
 //!     --bootstrap-server localhost:9092 --topic orders --reader-property parse.key=true
 //! ```
 

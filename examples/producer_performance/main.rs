@@ -22,7 +22,7 @@ use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
     process::{self, ExitCode},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -104,7 +104,7 @@ fn measure(flags: Flags) -> Result<(), Failure> {
     }
 
     let report = Report::start(flags.num_records);
-    let (sent, outcome) = send_all(&flags, &producer, &mut payloads, &report);
+    let (sent, outcome) = send_all(&flags, &producer, &mut payloads, report);
     let flushed = producer.flush();
     report.finish()?;
     let closed = producer.close();
