@@ -5,8 +5,10 @@ use std::{
     hash::{BuildHasher, RandomState},
     net::ToSocketAddrs,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    thread::JoinHandle,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,8 +16,8 @@ use crate::{
     config::{ProducerConfig, Settings},
     delivery::DeliveryFuture,
     error::{BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind},
-    handoff::{Callback, Entry, Hub, Partition, Patience, context, sync::Mutex},
-    net,
+    handoff::{Callback, Entry, Hub, Partition, Patience, context},
+    net::{self, SenderThread},
     partitioner::TopicPartitions,
     record::{Headers, ProducerRecord, RecordMetadata},
     serializer::{BytesSerializer, Serialized, Serializer},
@@ -70,7 +72,9 @@ pub struct Producer<K: ?Sized = [u8], V: ?Sized = [u8]> {
 struct Core {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    sender: SenderThread,
+    /// Whoever takes it closes what is the user's.
+    open: AtomicBool,
     creator: u32,
 }
 
@@ -124,8 +128,9 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         let settings = Arc::new(config.resolve()?);
         resolve_bootstrap(&settings)?;
         let seed = RandomState::new().hash_one(std::process::id());
-        let (hub, thread) = net::start(Arc::clone(&settings), seed).map_err(|error| cannot_start(&error))?;
-        let core = Core { settings, hub, thread: Mutex::new(Some(thread)), creator: std::process::id() };
+        let sender = net::start(Arc::clone(&settings), seed).map_err(|error| cannot_start(&error))?;
+        let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
+        let core = Core { settings, hub, sender, open: AtomicBool::new(true), creator };
         Ok(Self { core: Arc::new(core), key_serializer: Arc::new(key), value_serializer: Arc::new(value) })
     }
 
@@ -176,7 +181,6 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     /// # Errors
     /// The call could not wait: inside a callback, in a forked child, or because the producer has ended.
     pub fn flush(&self) -> Result<(), FlushError> {
-        self.core.may_wait("flush")?;
         self.core.hub.flush(None)
     }
 
@@ -185,11 +189,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     /// # Errors
     /// As [`flush`](Self::flush), and [`FlushError::TimedOut`].
     pub fn flush_timeout(&self, limit: Duration) -> Result<(), FlushError> {
-        self.core.may_wait("flush")?;
-        self.core.hub.flush(deadline(limit)).map_err(|error| match error {
-            FlushError::TimedOut { what, .. } => FlushError::TimedOut { what, limit },
-            other => other,
-        })
+        self.core.hub.flush(Some(limit))
     }
 
     /// Accepts no more records, waits until all are acknowledged or have failed, and ends the thread. A second call
@@ -345,21 +345,21 @@ impl Core {
 
     /// Whether everything was acknowledged or had failed by itself within the time.
     fn close(&self, limit: Option<Duration>) -> bool {
-        let Some(thread) = self.thread.lock().take() else {
-            // Another clone is closing, or has closed: its end is ours.
-            return self.hub.wait_for_end(limit.and_then(deadline)) || limit.is_none();
-        };
-        let deadline = limit.and_then(deadline);
+        let until = limit.and_then(deadline);
+        self.hub.close_lanes();
+        let mut in_time = false;
         if limit != Some(Duration::ZERO) {
-            self.hub.close(deadline);
+            self.hub.close_command();
+            in_time = self.sender.wait(until);
         }
-        let in_time = limit != Some(Duration::ZERO) && self.hub.wait_for_end(deadline);
         if !in_time {
             self.hub.force_close();
+            // The thread ends within a turn; a callback that does not return is left behind.
+            self.sender.wait(deadline(FORCED_END));
         }
-        // The thread never waits for anybody: forced, it ends within a turn.
-        let _ = thread.join();
-        self.close_user_code();
+        if self.open.swap(false, Ordering::AcqRel) {
+            self.close_user_code();
+        }
         in_time
     }
 
@@ -379,27 +379,28 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if context::forked(self.creator) || self.thread.lock().is_none() {
+        if context::forked(self.creator) || !self.open.load(Ordering::Acquire) {
             return;
         }
-        let panicking = std::thread::panicking();
         if context::inside_callback() {
-            // Joining would wait for this very thread.
-            self.hub.close(deadline(Duration::ZERO));
+            // Waiting would be for this very thread. What was accepted is still sent.
+            self.hub.close_lanes();
+            self.hub.close_command();
             return;
         }
-        let limit = if panicking { Duration::ZERO } else { self.settings.drop_timeout };
-        if !self.close(Some(limit)) {
-            complain(&self.hub.abandoned(), limit);
+        let limit = if std::thread::panicking() { Duration::ZERO } else { self.settings.drop_timeout };
+        if !self.close(Some(limit))
+            && let Some((records, first)) = self.hub.abandoned()
+        {
+            complain(*records, first, limit);
         }
     }
 }
 
 /// The last word on records that nobody may have waited for: in the log, or on stderr where there is none.
-fn complain(abandoned: &Option<(usize, DeliveryError)>, limit: Duration) {
-    let Some((count, first)) = abandoned else { return };
+fn complain(records: usize, first: &DeliveryError, limit: Duration) {
     let text = format!(
-        "a producer was dropped with {count} records that were not acknowledged within {limit:?} (drop.timeout.ms); \
+        "a producer was dropped with {records} records that were not acknowledged within {limit:?} (drop.timeout.ms); \
          they have failed, the first with: {first}. Call close() or flush() before the end"
     );
     if log::log_enabled!(log::Level::Error) {
@@ -465,7 +466,7 @@ fn resolve_bootstrap(settings: &Settings) -> Result<(), ConfigError> {
     let mut problems = Vec::new();
     for (host, port) in &settings.bootstrap {
         match (host.as_str(), *port).to_socket_addrs() {
-            Ok(mut addresses) if addresses.next().is_some() => return Ok(()),
+            Ok(addresses) if addresses.len() > 0 => return Ok(()),
             Ok(_) => problems.push(format!("{host}:{port} has no address")),
             Err(error) => problems.push(format!("{host}:{port} cannot be resolved: {error}")),
         }
@@ -488,3 +489,6 @@ fn cannot_start(error: &std::io::Error) -> ConfigError {
 fn deadline(limit: Duration) -> Option<Instant> {
     Instant::now().checked_add(limit)
 }
+
+/// Longer than a turn of the sender thread takes on a busy machine, shorter than anybody minds.
+const FORCED_END: Duration = Duration::from_millis(200);

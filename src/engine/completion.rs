@@ -62,7 +62,7 @@ impl CompletedBatch {
 pub(super) fn settle(settling: &mut Settling, runs: Vec<Run>, outcome: &Outcome) {
     let mut index = 0;
     for run in runs {
-        let len = i64::from(run.len());
+        let len = run.len() as i64;
         match outcome {
             Outcome::Acknowledged { base_offset, append_time } => {
                 settling.acknowledge(run, base_offset.map(|base| base + index), *append_time);

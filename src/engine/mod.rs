@@ -38,7 +38,7 @@ use self::{
 pub(crate) use self::{broker::ConnId, completion::CompletedBatch};
 use crate::{
     config::Settings,
-    error::{DeliveryCause, ErrorCode},
+    error::{DeliveryCause, DeliveryError, ErrorCode},
     handoff::{Cells, Chunk, Hub, Level, Promise, Settling, TopicId},
     wire::{
         api::ApiKey,
@@ -191,6 +191,7 @@ impl Engine {
                 || random.next(),
             );
         }
+        self.hub.recycle(chunk.into_buffer());
     }
 
     /// A caller needs a topic's metadata, or newer ones than there are.
@@ -230,16 +231,23 @@ impl Engine {
         self.accumulator.set_hurry(now, true);
     }
 
-    /// Ends at once: whatever is not acknowledged fails.
-    pub(crate) fn handle_forced_close(&mut self, now: Instant) {
+    /// Ends at once: whatever is not acknowledged fails. Returns how many records that were, and the first error.
+    pub(crate) fn handle_forced_close(&mut self, now: Instant) -> Option<(usize, DeliveryError)> {
         self.woken(now);
         self.closing = true;
         self.closed = true;
-        self.fail_all(now, &DeliveryCause::Closed);
+        let failed = self.fail_all(now, &DeliveryCause::Closed);
         let conns: Vec<ConnId> = self.brokers.nodes.values().filter_map(broker::Broker::conn).collect();
         for conn in conns {
             self.actions.push_back(Action::HangUp { conn });
         }
+        failed
+    }
+
+    /// The shell cannot go on: whatever is not acknowledged fails with the cause given.
+    pub(crate) fn fail_everything(&mut self, now: Instant, cause: &str) {
+        self.woken(now);
+        self.fail_all(now, &DeliveryCause::SenderDied(cause.into()));
     }
 
     // ---- what the network did
@@ -309,7 +317,7 @@ impl Engine {
                 return Some(action);
             }
             if !std::mem::take(&mut self.dirty) {
-                self.settling.wake();
+                self.settling.finish();
                 return None;
             }
             self.work(now);

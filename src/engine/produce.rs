@@ -273,11 +273,17 @@ impl Engine {
         }
     }
 
-    /// Every batch there is fails.
-    pub(super) fn fail_all(&mut self, now: Instant, cause: &DeliveryCause) {
+    /// Every batch there is fails. Returns how many records that were, and the first error.
+    pub(super) fn fail_all(&mut self, now: Instant, cause: &DeliveryCause) -> Option<(usize, DeliveryError)> {
+        let mut failed = None;
         for key in self.accumulator.all() {
+            if let Some(batch) = self.accumulator.batch(key).filter(|b| !b.expired) {
+                let error = self.describe(now, batch, cause.clone(), None, batch.in_flight);
+                failed.get_or_insert((0, error)).0 += batch.records as usize;
+            }
             self.fail(now, key, cause.clone(), None);
         }
+        failed
     }
 
     /// Ends a batch with an error. One that is in flight keeps its memory until its request has ended.
