@@ -1,18 +1,77 @@
-//! A blocking, synchronous Apache Kafka producer in pure Rust.
+//! A blocking, synchronous Apache Kafka producer in pure Rust: no async runtime, no C library, no JVM.
+//!
+//! [`Producer::send`] copies a record into memory and returns a [`DeliveryFuture`]; one thread of the producer's own
+//! collects records into batches, sends them, and completes the handle when the broker has acknowledged.
+//! [`get`](DeliveryFuture::get) on the handle blocks. Names, settings, defaults and guarantees are those of Java's
+//! `KafkaProducer`.
+//!
+//! # A script
+//! ```
+//! use kafka_producer::{Producer, ProducerConfig, ProducerRecord};
+//! # let cluster = kafka_producer::testing::Cluster::builder().topic("greetings", 1).start()?;
+//! # let servers = cluster.bootstrap();
+//!
+//! let producer = Producer::new(ProducerConfig::new(&servers))?;
+//! let metadata = producer.send(ProducerRecord::new("greetings", "hello"))?.get()?;
+//! println!("{metadata}"); // greetings-0@0
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # An application
+//! Clone the [`Producer`] into every thread. `send` blocks only while the topic's metadata is fetched for the first
+//! time, and while `buffer.memory` is full: that is the backpressure, bounded by `max.block.ms`.
+//! [`send_with`](Producer::send_with) takes a callback; a [`DeliveryFuture`] can also be polled or awaited.
+//!
+//! # Guarantees
+//! By default `acks=all` and idempotence are on: what is acknowledged is on all in-sync replicas, once, and in the order
+//! sent per thread and partition, whatever is sent again. A record ends with an acknowledgement or with an error that
+//! says whether it [may have been written](DeliveryError::may_have_been_written), within `delivery.timeout.ms`.
+//!
+//! # Features
+//! None is on by default.
+//!
+//! | feature | what for |
+//! |---|---|
+//! | `json` | `JsonSerializer`: any `serde::Serialize` as key or value |
+//! | `testing` | [`testing`]: a Kafka cluster on loopback sockets inside the test's own process |
+//! | `gzip` `snappy` `lz4` `zstd` | `compression.type`; declared, not written yet: the setting is an error that says so |
+//! | `tls` `sasl` | `security.protocol`; declared, not written yet: the setting is an error that says so |
+//! | `full` | all of them except `testing` |
+//!
+//! # Logging
+//! Through the crate `log`. `error`: records were lost that nobody may have waited for. `warn`: somebody should act.
+//! `info`: the life of connections. `debug`: single requests and retries. Keys, values and secrets are never logged.
+//!
+//! # Versions
+//! Brokers from Kafka 2.1 to 4.4. The oldest compiler is in `rust-version`; raising it is a minor release.
 
+#![forbid(unsafe_code)]
+
+mod config;
+mod delivery;
+mod engine;
 mod error;
+mod handoff;
 mod interceptor;
+mod net;
 mod partitioner;
+mod producer;
 mod record;
 mod serializer;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod wire;
 
 pub use crate::{
+    config::{Acks, Compression, MetadataRecoveryStrategy, ProducerConfig},
+    delivery::DeliveryFuture,
     error::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,
         SendErrorKind,
     },
     interceptor::ProducerInterceptor,
     partitioner::{Partitioner, TopicPartitions, partition_for_key},
+    producer::{PartitionInfo, Producer},
     record::{Headers, ProducerRecord, RecordMetadata},
     serializer::{BytesSerializer, Serialized, Serializer},
 };

@@ -1,0 +1,178 @@
+//! One batch: the records of one partition that travel together.
+//!
+//! ```text
+//!  Open --------> Sealed --------> InFlight --------> settled
+//!   records        bytes frozen     ^   |  retried:
+//!   are appended   and numbered     +---+  the same bytes again
+//! ```
+
+use std::{sync::Arc, time::Instant};
+
+use super::Slot;
+use crate::{
+    handoff::{Cells, PendingCallback, Run, charge},
+    wire::{
+        batch::{self, BatchHeader, HEADER_LEN},
+        record,
+        sequence::Sequence,
+    },
+};
+
+pub(in crate::engine) struct Batch {
+    pub(in crate::engine) slot: Slot,
+    /// When its first record was sent: linger and delivery timeout count from here.
+    pub(in crate::engine) created: Instant,
+    bytes: Bytes,
+    limit: usize,
+    pub(in crate::engine) records: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    /// What its records took from `buffer.memory`.
+    pub(in crate::engine) charge: usize,
+    pub(in crate::engine) runs: Vec<Run>,
+    /// With the index of the record each belongs to, ascending.
+    pub(in crate::engine) callbacks: Vec<(i32, PendingCallback)>,
+    pub(in crate::engine) sequence: Option<Sequence>,
+    /// How often it was sent.
+    pub(in crate::engine) attempts: u32,
+    /// How often under its present sequence: a broker cannot know earlier ones by it.
+    pub(in crate::engine) attempts_as_numbered: u32,
+    pub(in crate::engine) retry_at: Option<Instant>,
+    /// The leader's epoch at the last attempt: a newer leader need not be waited for.
+    pub(in crate::engine) attempt_epoch: i32,
+    pub(in crate::engine) may_have_been_written: bool,
+    pub(in crate::engine) in_flight: bool,
+    /// Somebody waits for it, or must not be kept waiting: linger is over.
+    pub(in crate::engine) urgent: bool,
+    pub(in crate::engine) flush_epoch: u64,
+    /// Its handles are settled (it expired), but its request has not ended: the memory is still in use.
+    pub(in crate::engine) expired: bool,
+    pub(in crate::engine) last_cause: Option<String>,
+}
+
+enum Bytes {
+    /// The header's room, then records.
+    Open(Vec<u8>),
+    /// Frozen: shared with the transport, sent again as they are.
+    Sealed(Arc<Vec<u8>>),
+}
+
+impl Batch {
+    pub(super) fn new(slot: Slot, created: Instant, mut buffer: Vec<u8>, limit: usize, flush_epoch: u64) -> Self {
+        buffer.clear();
+        buffer.resize(HEADER_LEN, 0);
+        Self {
+            slot,
+            created,
+            bytes: Bytes::Open(buffer),
+            limit,
+            records: 0,
+            base_timestamp: 0,
+            max_timestamp: 0,
+            charge: 0,
+            runs: Vec::new(),
+            callbacks: Vec::new(),
+            sequence: None,
+            attempts: 0,
+            attempts_as_numbered: 0,
+            retry_at: None,
+            attempt_epoch: -1,
+            may_have_been_written: false,
+            in_flight: false,
+            urgent: false,
+            flush_epoch,
+            expired: false,
+            last_cause: None,
+        }
+    }
+
+    /// Appends a record, unless the batch has no room. An empty batch takes a record of any size.
+    pub(super) fn try_append(&mut self, timestamp: i64, body: &[u8], cells: &Arc<Cells>, cell: u16) -> bool {
+        let Bytes::Open(buffer) = &mut self.bytes else { return false };
+        if self.records == 0 {
+            self.base_timestamp = timestamp;
+            self.max_timestamp = timestamp;
+        } else {
+            let size = record::record_len(body.len(), timestamp.wrapping_sub(self.base_timestamp), self.records);
+            if buffer.len() + size > self.limit {
+                return false;
+            }
+            self.max_timestamp = self.max_timestamp.max(timestamp);
+        }
+        record::put_record(buffer, body, timestamp.wrapping_sub(self.base_timestamp), self.records);
+        self.records += 1;
+        self.charge += charge(body.len());
+        if !self.runs.last_mut().is_some_and(|run| run.extend(cells, cell)) {
+            self.runs.push(Run::start(cells, cell));
+        }
+        true
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        match &self.bytes {
+            Bytes::Open(buffer) => buffer.len() >= self.limit,
+            Bytes::Sealed(_) => true,
+        }
+    }
+
+    pub(in crate::engine) fn size(&self) -> usize {
+        match &self.bytes {
+            Bytes::Open(buffer) => buffer.len(),
+            Bytes::Sealed(bytes) => bytes.len(),
+        }
+    }
+
+    /// Freezes the bytes under the batch's sequence. A batch that was frozen keeps its bytes.
+    pub(in crate::engine) fn seal(&mut self) -> Arc<Vec<u8>> {
+        if let Bytes::Open(buffer) = &mut self.bytes {
+            let mut buffer = std::mem::take(buffer);
+            self.write_header(&mut buffer);
+            self.bytes = Bytes::Sealed(Arc::new(buffer));
+        }
+        match &self.bytes {
+            Bytes::Sealed(bytes) => Arc::clone(bytes),
+            Bytes::Open(_) => unreachable!("sealed above"),
+        }
+    }
+
+    /// Takes the sequence away, so that the next [`seal`](Self::seal) writes a new one. The records stay.
+    pub(in crate::engine) fn unseal(&mut self) {
+        self.sequence = None;
+        self.attempts_as_numbered = 0;
+        if let Bytes::Sealed(bytes) = &mut self.bytes {
+            // The transport may hold the old bytes still: it keeps them, and this batch goes on with a copy.
+            let buffer = Arc::try_unwrap(std::mem::take(bytes)).unwrap_or_else(|shared| (*shared).clone());
+            self.limit = 0;
+            self.bytes = Bytes::Open(buffer);
+        }
+    }
+
+    fn write_header(&self, buffer: &mut [u8]) {
+        let (producer_id, producer_epoch, base_sequence) = match self.sequence {
+            Some(s) => (s.identity.id, s.identity.epoch, s.base),
+            None => (batch::NO_PRODUCER_ID, batch::NO_PRODUCER_EPOCH, batch::NO_SEQUENCE),
+        };
+        let header = BatchHeader {
+            attributes: 0,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            producer_id,
+            producer_epoch,
+            base_sequence,
+            records_count: self.records,
+        };
+        batch::write_header(buffer, &header);
+    }
+
+    pub(super) fn holds(&self, cells: &Arc<Cells>, cell: u16) -> bool {
+        self.runs.iter().any(|run| run.contains(cells, cell))
+    }
+
+    /// The buffer, for the next batch, if the transport is done with it.
+    pub(super) fn into_buffer(self) -> Option<Vec<u8>> {
+        match self.bytes {
+            Bytes::Open(buffer) => Some(buffer),
+            Bytes::Sealed(bytes) => Arc::into_inner(bytes),
+        }
+    }
+}

@@ -1,0 +1,828 @@
+//! Batches, one queue a partition: what is open, what is due, what is in flight and what comes back.
+//!
+//! Brokers, sockets and clocks are strangers here: callers pass `now`, say who leads what, and take what is due for a
+//! node. A batch that is tried again goes back to where it stood in its queue. Queues are never forgotten, however
+//! their topic comes and goes: a sequence that started again under the same epoch would be taken for a duplicate.
+
+mod batch;
+mod flush;
+mod sequences;
+mod sticky;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::{
+    flush::FlushLedger,
+    sequences::Sequences,
+    sticky::{Candidate, Sticky},
+};
+pub(super) use self::batch::Batch;
+use crate::{
+    handoff::{Cells, PendingCallback, Promise, TopicId},
+    wire::{batch::HEADER_LEN, sequence::Identity},
+};
+
+/// A partition's queue; stable for the life of the producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slot(u32);
+
+/// Names a batch until it is finished, and nothing after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct BatchKey {
+    index: u32,
+    generation: u32,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    pub(super) batch_size: usize,
+    pub(super) linger: Duration,
+    pub(super) delivery_timeout: Duration,
+    pub(super) idempotent: bool,
+    /// One batch of a partition in flight at most: what keeps the order without idempotence.
+    pub(super) one_in_flight: bool,
+    pub(super) adaptive: bool,
+    pub(super) availability_timeout: Option<Duration>,
+}
+
+pub(super) struct Accumulator {
+    limits: Limits,
+    topics: Vec<TopicQueues>,
+    queues: Vec<Queue>,
+    batches: Vec<Entry>,
+    free: Vec<u32>,
+    /// Slots with something to send, by leader; each at most once (`Queue::scheduled`), stale entries are skipped.
+    ready: BTreeMap<i32, VecDeque<Slot>>,
+    linger: Deadlines,
+    expiry: Deadlines,
+    backoff: BTreeSet<(Instant, Slot)>,
+    flushes: FlushLedger<Promise>,
+    /// Batches up to this epoch are being flushed.
+    flushing: Option<u64>,
+    /// Memory is short, or the producer is closing: nothing lingers.
+    hurry: bool,
+    /// Nothing can be sent before the producer has an id.
+    identity: Option<Identity>,
+    wants_new_identity: bool,
+    leaderless: bool,
+    /// Since when a node has had something to send and could not take it.
+    blocked: BTreeMap<i32, Instant>,
+    doomed: Vec<BatchKey>,
+    spares: Vec<Vec<u8>>,
+    unsettled: usize,
+    in_flight: usize,
+    round: u64,
+    serial: u64,
+}
+
+struct TopicQueues {
+    slots: Vec<Slot>,
+    sticky: Sticky,
+}
+
+struct Queue {
+    topic: TopicId,
+    partition: i32,
+    /// Oldest first; the last may be open.
+    batches: VecDeque<BatchKey>,
+    /// What the broker has not confirmed, in sequence order.
+    unresolved: VecDeque<Unresolved>,
+    in_flight: usize,
+    /// Where they are. Another node gets nothing before they have come back, or it could append a later batch first.
+    in_flight_node: i32,
+    leader: Option<i32>,
+    leader_epoch: i32,
+    in_rack: bool,
+    sequences: Sequences,
+    /// Nothing under the broken sequence can get into the log any more, not even late: what is unresolved may be sent
+    /// anew whatever became of its last attempt.
+    refused_for_good: bool,
+    /// The broker has taken a batch under the present sequence. Before that it may know nothing of this producer, and
+    /// then it takes any number for the first: were the first batch lost and the second taken, the first could never
+    /// be written any more, and its retry would look like a duplicate.
+    confirmed: bool,
+    scheduled: bool,
+    round: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unresolved {
+    /// In flight, or in `batches` to be sent again.
+    Batch(BatchKey),
+    /// The numbers of a batch that was refused and will never be sent again: the broker takes nothing behind them.
+    Gap,
+}
+
+struct Entry {
+    generation: u32,
+    serial: u64,
+    batch: Option<Batch>,
+}
+
+enum Readiness {
+    Ready(i32),
+    NotReady,
+}
+
+/// A batch in the engine's hands on its way to a request.
+pub(super) struct Taken {
+    pub(super) key: BatchKey,
+    pub(super) topic: TopicId,
+    pub(super) partition: i32,
+}
+
+impl Accumulator {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            topics: Vec::new(),
+            queues: Vec::new(),
+            batches: Vec::new(),
+            free: Vec::new(),
+            ready: BTreeMap::new(),
+            linger: Deadlines::default(),
+            expiry: Deadlines::default(),
+            backoff: BTreeSet::new(),
+            flushes: FlushLedger::new(),
+            flushing: None,
+            hurry: false,
+            identity: None,
+            wants_new_identity: false,
+            leaderless: false,
+            blocked: BTreeMap::new(),
+            doomed: Vec::new(),
+            spares: Vec::new(),
+            unsettled: 0,
+            in_flight: 0,
+            round: 0,
+            serial: 0,
+        }
+    }
+
+    /// Batches whose handles are not settled.
+    pub(super) fn unsettled(&self) -> usize {
+        self.unsettled
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    // ---- who leads what
+
+    /// The leader of a partition as metadata or a hint says. `recreated`: the topic is not the one it was.
+    pub(super) fn set_leader(
+        &mut self,
+        now: Instant,
+        (topic, partition): (TopicId, i32),
+        leader: Option<i32>,
+        epoch: i32,
+        in_rack: bool,
+        recreated: bool,
+    ) {
+        let slot = self.slot(topic, partition);
+        let queue = &mut self.queues[slot.0 as usize];
+        if queue.leader != leader {
+            queue.scheduled = false;
+        }
+        queue.leader = leader;
+        queue.leader_epoch = epoch;
+        queue.in_rack = in_rack;
+        if recreated {
+            queue.sequences.break_off();
+            queue.refused_for_good = true;
+        }
+        self.touch(now, slot);
+    }
+
+    /// Whether batches were seen that nobody is known to lead, since this was last asked.
+    pub(super) fn take_leaderless(&mut self) -> bool {
+        std::mem::take(&mut self.leaderless)
+    }
+
+    pub(super) fn has_batches(&self, topic: TopicId) -> bool {
+        self.topics.get(topic.0 as usize).is_some_and(|t| {
+            t.slots.iter().any(|s| {
+                let queue = &self.queues[s.0 as usize];
+                queue.in_flight > 0 || !queue.batches.is_empty()
+            })
+        })
+    }
+
+    fn slot(&mut self, topic: TopicId, partition: i32) -> Slot {
+        let (t, p) = (topic.0 as usize, partition as usize);
+        if self.topics.len() <= t {
+            self.topics.resize_with(t + 1, || TopicQueues { slots: Vec::new(), sticky: Sticky::new() });
+        }
+        while self.topics[t].slots.len() <= p {
+            let slot = Slot(self.queues.len() as u32);
+            self.queues.push(Queue::new(topic, self.topics[t].slots.len() as i32));
+            self.topics[t].slots.push(slot);
+        }
+        self.topics[t].slots[p]
+    }
+
+    // ---- in
+
+    /// Appends a record. `partition` -1: wherever the built-in partitioner stays at present.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn append(
+        &mut self,
+        now: Instant,
+        opened: Instant,
+        topic: TopicId,
+        partition: i32,
+        timestamp: i64,
+        body: &[u8],
+        cells: &Arc<Cells>,
+        cell: u16,
+        callback: Option<PendingCallback>,
+        random: impl FnOnce() -> u64,
+    ) {
+        let sticky = partition < 0;
+        let partition = if sticky { self.sticky_partition(now, topic, random) } else { partition };
+        let slot = match self.topics.get(topic.0 as usize).and_then(|t| t.slots.get(partition as usize)) {
+            Some(slot) => *slot,
+            None => self.slot(topic, partition),
+        };
+        cells.set_place(cell, topic, partition);
+        let open = self.queues[slot.0 as usize].batches.back().copied();
+        let appended = open.and_then(|key| {
+            let batch = self.batch_mut(key)?;
+            let before = batch.size();
+            batch.try_append(timestamp, body, cells, cell).then(|| (batch.size() - before, key))
+        });
+        let (bytes, key) = match appended {
+            Some(appended) => appended,
+            None => {
+                let key = self.begin_batch(slot, opened, body.len());
+                let batch = self.batch_mut(key).expect("begun above");
+                let taken = batch.try_append(timestamp, body, cells, cell);
+                debug_assert!(taken, "an empty batch takes any record");
+                let bytes = batch.size();
+                // The one before it is full now, whatever room it had left.
+                self.touch(now, slot);
+                (bytes, key)
+            }
+        };
+        let batch = self.batch_mut(key).expect("appended to above");
+        if let Some(callback) = callback {
+            let index = batch.records - 1;
+            batch.callbacks.push((index, callback));
+        }
+        let full = batch.is_full();
+        if full {
+            self.touch(now, slot);
+        }
+        if sticky {
+            let batch_size = self.limits.batch_size;
+            let state = &mut self.topics[topic.0 as usize].sticky;
+            // The next record may not fit although this one did; a batch that cannot take another of the same size
+            // counts as full, or the switch would come one batch late.
+            if state.appended(bytes, batch_size, full || open.is_some_and(|o| o != key)) {
+                state.leave();
+            }
+        }
+    }
+
+    fn sticky_partition(&mut self, now: Instant, topic: TopicId, random: impl FnOnce() -> u64) -> i32 {
+        let t = topic.0 as usize;
+        if self.topics.get(t).is_none_or(|t| t.slots.is_empty()) {
+            self.slot(topic, 0);
+        }
+        if let Some(partition) = self.topics[t].sticky.current() {
+            return partition;
+        }
+        let candidates: Vec<Candidate> = self.topics[t]
+            .slots
+            .iter()
+            .map(|slot| {
+                let queue = &self.queues[slot.0 as usize];
+                let stuck = self.limits.availability_timeout.is_some_and(|timeout| {
+                    !queue.batches.is_empty()
+                        && queue
+                            .leader
+                            .and_then(|l| self.blocked.get(&l))
+                            .is_some_and(|since| now.saturating_duration_since(*since) > timeout)
+                });
+                Candidate {
+                    partition: queue.partition,
+                    queued: queue.batches.len(),
+                    available: queue.leader.is_some(),
+                    stuck,
+                    in_rack: queue.in_rack,
+                }
+            })
+            .collect();
+        let partition = sticky::pick(&candidates, self.limits.adaptive, random());
+        self.topics[t].sticky.choose(partition);
+        partition
+    }
+
+    fn begin_batch(&mut self, slot: Slot, opened: Instant, body: usize) -> BatchKey {
+        let buffer =
+            self.spares.pop().unwrap_or_else(|| Vec::with_capacity(HEADER_LEN + body + MAX_RECORD_OVERHEAD));
+        // A record that is larger than a batch fills one alone.
+        let limit = self.limits.batch_size.max(HEADER_LEN + body);
+        let epoch = self.flushes.begin_batch();
+        let batch = Batch::new(slot, opened, buffer, limit, epoch);
+        self.serial += 1;
+        let serial = self.serial;
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.batches.push(Entry { generation: 0, serial: 0, batch: None });
+            self.batches.len() as u32 - 1
+        });
+        let entry = &mut self.batches[index as usize];
+        entry.serial = serial;
+        entry.batch = Some(batch);
+        let key = BatchKey { index, generation: entry.generation };
+        self.queues[slot.0 as usize].batches.push_back(key);
+        self.unsettled += 1;
+        self.linger.push(opened + self.limits.linger, key);
+        self.expiry.push(opened + self.limits.delivery_timeout, key);
+        if self.limits.linger.is_zero() || self.hurry {
+            self.linger_over_at_once(slot);
+        }
+        key
+    }
+
+    /// With no linger a batch is due as soon as it exists; it is looked at once the record is in it.
+    fn linger_over_at_once(&mut self, slot: Slot) {
+        let key = *self.queues[slot.0 as usize].batches.back().expect("just begun");
+        self.batch_mut(key).expect("just begun").urgent = true;
+    }
+
+    /// Ends the linger of the batch that holds the cell, if it has not been sent.
+    pub(super) fn hasten(&mut self, now: Instant, (topic, partition): (TopicId, i32), cells: &Arc<Cells>, cell: u16) {
+        let Some(&slot) = self.topics.get(topic.0 as usize).and_then(|t| t.slots.get(partition as usize)) else {
+            return;
+        };
+        let Some(&open) = self.queues[slot.0 as usize].batches.back() else { return };
+        let Some(batch) = self.batch_mut(open) else { return };
+        if !batch.urgent && batch.holds(cells, cell) {
+            batch.urgent = true;
+            self.touch(now, slot);
+        }
+    }
+
+    // ---- what is due
+
+    pub(super) fn set_hurry(&mut self, now: Instant, hurry: bool) {
+        if hurry != self.hurry {
+            self.hurry = hurry;
+            if hurry {
+                self.touch_all(now);
+            }
+        }
+    }
+
+    pub(super) fn set_identity(&mut self, now: Instant, identity: Option<Identity>) {
+        self.identity = identity;
+        self.wants_new_identity = false;
+        if identity.is_some() {
+            self.touch_all(now);
+        }
+    }
+
+    /// A partition has used up its epochs, or the broker refuses them: a new producer id is needed.
+    pub(super) fn wants_new_identity(&self) -> bool {
+        self.wants_new_identity
+    }
+
+    pub(super) fn begin_flush(&mut self, now: Instant, promise: Promise) {
+        self.flushing = Some(self.flushes.begin_flush(promise));
+        self.touch_all(now);
+    }
+
+    pub(super) fn pop_flushed(&mut self) -> Option<Promise> {
+        self.flushes.pop_done()
+    }
+
+    fn touch_all(&mut self, now: Instant) {
+        for slot in 0..self.queues.len() as u32 {
+            if !self.queues[slot as usize].batches.is_empty() {
+                self.touch(now, Slot(slot));
+            }
+        }
+    }
+
+    /// Lets time pass: batches whose linger or backoff is over become ready.
+    pub(super) fn advance(&mut self, now: Instant) {
+        while let Some(key) = self.linger.pop_due(now) {
+            if let Some(batch) = self.batch(key) {
+                let slot = batch.slot;
+                self.touch(now, slot);
+            }
+        }
+        while let Some(&(at, slot)) = self.backoff.first() {
+            if at > now {
+                break;
+            }
+            self.backoff.pop_first();
+            self.touch(now, slot);
+        }
+        self.linger.compact(&self.batches, self.unsettled);
+        self.expiry.compact(&self.batches, self.unsettled);
+    }
+
+    /// The next batch whose delivery timeout has passed.
+    pub(super) fn pop_expired(&mut self, now: Instant) -> Option<BatchKey> {
+        while let Some(key) = self.expiry.pop_due(now) {
+            if self.batch(key).is_some_and(|b| !b.expired) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// When [`advance`](Self::advance) or [`pop_expired`](Self::pop_expired) has something to do next.
+    pub(super) fn next_deadline(&mut self) -> Option<Instant> {
+        self.linger.drop_stale(&self.batches, |b| b.in_flight || b.attempts > 0 || b.urgent);
+        self.expiry.drop_stale(&self.batches, |b| b.expired);
+        let backoff = self.backoff.first().map(|(at, _)| *at);
+        [self.linger.next(), self.expiry.next(), backoff].into_iter().flatten().min()
+    }
+
+    /// Looks at a partition again after something about it changed.
+    fn touch(&mut self, now: Instant, slot: Slot) {
+        let queue = &mut self.queues[slot.0 as usize];
+        if queue.sequences.is_broken() && queue.in_flight == 0 {
+            self.restart_sequence(slot);
+        }
+        let queue = &self.queues[slot.0 as usize];
+        self.leaderless |= queue.leader.is_none() && !queue.batches.is_empty();
+        if let Readiness::Ready(leader) = self.readiness(now, slot) {
+            let queue = &mut self.queues[slot.0 as usize];
+            if !queue.scheduled {
+                queue.scheduled = true;
+                self.ready.entry(leader).or_default().push_back(slot);
+            }
+        }
+    }
+
+    fn readiness(&self, now: Instant, slot: Slot) -> Readiness {
+        let queue = &self.queues[slot.0 as usize];
+        let (Some(&head), Some(leader)) = (queue.batches.front(), queue.leader) else { return Readiness::NotReady };
+        let batch = self.batch(head).expect("a queued batch exists");
+        let waits_its_turn = if queue.in_flight > 0 && (self.limits.one_in_flight || queue.in_flight_node != leader) {
+            true
+        } else if !self.limits.idempotent {
+            false
+        } else if self.identity.is_none() || queue.sequences.is_broken() {
+            true
+        } else if batch.sequence.is_some() {
+            queue.unresolved.front() != Some(&Unresolved::Batch(head))
+        } else if queue.unresolved.contains(&Unresolved::Gap) {
+            true
+        } else {
+            queue.unresolved.len() >= if queue.confirmed { MAX_UNRESOLVED } else { 1 }
+        };
+        let backing_off =
+            batch.retry_at.is_some_and(|at| at > now) && queue.leader_epoch <= batch.attempt_epoch;
+        if waits_its_turn || backing_off {
+            return Readiness::NotReady;
+        }
+        let due = queue.batches.len() > 1
+            || batch.is_full()
+            || batch.attempts > 0
+            || batch.urgent
+            || self.hurry
+            || self.flushing.is_some_and(|epoch| batch.flush_epoch <= epoch)
+            || now.saturating_duration_since(batch.created) >= self.limits.linger;
+        if due { Readiness::Ready(leader) } else { Readiness::NotReady }
+    }
+
+    // ---- out
+
+    /// Nodes that have something to send.
+    pub(super) fn ready_nodes(&mut self) -> Vec<i32> {
+        self.ready.retain(|_, slots| !slots.is_empty());
+        self.ready.keys().copied().collect()
+    }
+
+    /// Notes whether a node with something to send could take it.
+    pub(super) fn set_blocked(&mut self, now: Instant, node: i32, blocked: bool) {
+        if self.limits.availability_timeout.is_none() {
+            return;
+        }
+        if blocked {
+            self.blocked.entry(node).or_insert(now);
+        } else {
+            self.blocked.remove(&node);
+        }
+    }
+
+    /// Takes what is due for a node: at most one batch of a partition, and not more than `max_bytes` unless a single
+    /// batch is larger. They are numbered and in flight from here on.
+    pub(super) fn take_ready(&mut self, now: Instant, node: i32, max_bytes: usize) -> Vec<Taken> {
+        self.round += 1;
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        let waiting = self.ready.get(&node).map_or(0, VecDeque::len);
+        for _ in 0..waiting {
+            let slot = self.ready.get_mut(&node).and_then(VecDeque::pop_front).expect("counted above");
+            let queue = &mut self.queues[slot.0 as usize];
+            if !std::mem::take(&mut queue.scheduled) || queue.round == self.round {
+                continue;
+            }
+            match self.readiness(now, slot) {
+                Readiness::Ready(leader) if leader == node => {}
+                _ => {
+                    self.touch(now, slot);
+                    continue;
+                }
+            }
+            let key = self.queues[slot.0 as usize].batches[0];
+            let size = self.batch(key).expect("a queued batch exists").size();
+            if !taken.is_empty() && bytes + size > max_bytes {
+                self.queues[slot.0 as usize].scheduled = true;
+                self.ready.entry(node).or_default().push_front(slot);
+                break;
+            }
+            bytes += size;
+            taken.push(self.take(node, slot));
+        }
+        for entry in &taken {
+            let slot = self.batch(entry.key).expect("taken above").slot;
+            self.touch(now, slot);
+        }
+        taken
+    }
+
+    fn take(&mut self, node: i32, slot: Slot) -> Taken {
+        let round = self.round;
+        let queue = &mut self.queues[slot.0 as usize];
+        let key = queue.batches.pop_front().expect("a ready partition has a batch");
+        let batch = self.batches[key.index as usize].batch.as_mut().expect("a queued batch exists");
+        if self.limits.idempotent && batch.sequence.is_none() {
+            let identity = self.identity.expect("nothing is ready without an id");
+            let nothing_unresolved = queue.unresolved.is_empty();
+            let sequence = queue.sequences.assign(identity, batch.records, nothing_unresolved);
+            queue.confirmed &= sequence.base != 0;
+            batch.sequence = Some(sequence);
+            queue.unresolved.push_back(Unresolved::Batch(key));
+        }
+        batch.in_flight = true;
+        batch.attempts += 1;
+        batch.attempts_as_numbered += 1;
+        batch.retry_at = None;
+        batch.attempt_epoch = queue.leader_epoch;
+        queue.in_flight += 1;
+        queue.in_flight_node = node;
+        queue.round = round;
+        self.in_flight += 1;
+        Taken { key, topic: queue.topic, partition: queue.partition }
+    }
+
+    // ---- back
+
+    /// Whether the batch is the oldest of its partition whose fate is open.
+    pub(super) fn is_oldest_unresolved(&self, key: BatchKey) -> bool {
+        self.batch(key).is_some_and(|b| self.queues[b.slot.0 as usize].unresolved.front() == Some(&Unresolved::Batch(key)))
+    }
+
+    /// Puts a batch that was in flight back where it stood.
+    pub(super) fn requeue(&mut self, now: Instant, key: BatchKey, retry_at: Instant) {
+        self.landed(key);
+        let slot = {
+            let batch = self.batch_mut(key).expect("a batch in flight exists");
+            batch.retry_at = Some(retry_at);
+            batch.slot
+        };
+        let serial = self.batches[key.index as usize].serial;
+        let queue = &self.queues[slot.0 as usize];
+        let at = queue.batches.iter().take_while(|k| self.batches[k.index as usize].serial < serial).count();
+        self.queues[slot.0 as usize].batches.insert(at, key);
+        self.backoff.insert((retry_at, slot));
+        self.touch(now, slot);
+    }
+
+    /// Takes a batch out for good, wherever it is. `refused`: it is not in the log and will not get there.
+    pub(super) fn finish(&mut self, now: Instant, key: BatchKey, refused: bool) -> Option<Batch> {
+        self.batch(key)?;
+        let was_queued = !self.landed(key);
+        let entry = &mut self.batches[key.index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(key.index);
+        let batch = entry.batch.take()?;
+        let queue = &mut self.queues[batch.slot.0 as usize];
+        if let Some(at) = queue.unresolved.iter().position(|u| *u == Unresolved::Batch(key)) {
+            if refused {
+                queue.unresolved[at] = Unresolved::Gap;
+            } else {
+                queue.unresolved.remove(at);
+            }
+        }
+        if queue.unresolved.front() == Some(&Unresolved::Gap) {
+            queue.sequences.break_off();
+            queue.refused_for_good = true;
+        }
+        if was_queued {
+            queue.batches.retain(|k| *k != key);
+        }
+        if !batch.expired {
+            self.unsettled -= 1;
+            self.flushes.settle_batch(batch.flush_epoch);
+        }
+        self.touch(now, batch.slot);
+        Some(batch)
+    }
+
+    /// The handles of a batch in flight are settled early: nobody waits for it any more, its memory stays.
+    pub(super) fn expire_in_flight(&mut self, key: BatchKey) -> Option<&mut Batch> {
+        let entry = &mut self.batches[key.index as usize];
+        let batch = entry.batch.as_mut().filter(|b| b.in_flight && !b.expired)?;
+        batch.expired = true;
+        batch.may_have_been_written = true;
+        self.unsettled -= 1;
+        self.flushes.settle_batch(batch.flush_epoch);
+        Some(batch)
+    }
+
+    /// The broker has taken a batch of this partition.
+    pub(super) fn confirm(&mut self, now: Instant, slot: Slot) {
+        let queue = &mut self.queues[slot.0 as usize];
+        if !std::mem::replace(&mut queue.confirmed, true) {
+            self.touch(now, slot);
+        }
+    }
+
+    /// The broker takes no batch of this partition under its present sequence: it starts again once nothing is in
+    /// flight.
+    pub(super) fn break_sequence(&mut self, now: Instant, slot: Slot) {
+        self.queues[slot.0 as usize].sequences.break_off();
+        self.touch(now, slot);
+    }
+
+    /// The producer's id is no longer valid for this partition.
+    pub(super) fn abandon_identity(&mut self, now: Instant, slot: Slot) {
+        self.wants_new_identity = true;
+        self.identity = None;
+        let queue = &mut self.queues[slot.0 as usize];
+        queue.sequences.exhaust();
+        queue.refused_for_good = true;
+        self.touch(now, slot);
+    }
+
+    /// Batches that can neither be sent again nor be said not to be in the log, oldest first.
+    pub(super) fn take_doomed(&mut self) -> Vec<BatchKey> {
+        std::mem::take(&mut self.doomed)
+    }
+
+    /// Every batch there is, oldest first.
+    pub(super) fn all(&self) -> Vec<BatchKey> {
+        let mut all: Vec<(u64, BatchKey)> = self
+            .batches
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| entry.batch.is_some())
+            .map(|(i, e)| (e.serial, BatchKey { index: i as u32, generation: e.generation }))
+            .collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, key)| key).collect()
+    }
+
+    pub(super) fn batch(&self, key: BatchKey) -> Option<&Batch> {
+        let entry = self.batches.get(key.index as usize)?;
+        entry.batch.as_ref().filter(|_| entry.generation == key.generation)
+    }
+
+    pub(super) fn batch_mut(&mut self, key: BatchKey) -> Option<&mut Batch> {
+        let entry = self.batches.get_mut(key.index as usize)?;
+        entry.batch.as_mut().filter(|_| entry.generation == key.generation)
+    }
+
+    /// Where a batch goes, for requests and errors.
+    pub(super) fn place(&self, batch: &Batch) -> (TopicId, i32) {
+        let queue = &self.queues[batch.slot.0 as usize];
+        (queue.topic, queue.partition)
+    }
+
+    pub(super) fn leader(&self, batch: &Batch) -> Option<i32> {
+        self.queues[batch.slot.0 as usize].leader
+    }
+
+    /// Keeps the memory of a finished batch for the next one.
+    pub(super) fn recycle(&mut self, batch: Batch) {
+        if self.spares.len() < MAX_SPARES
+            && let Some(buffer) = batch.into_buffer()
+            && buffer.capacity() <= 2 * self.limits.batch_size.max(HEADER_LEN)
+        {
+            self.spares.push(buffer);
+        }
+    }
+
+    /// Notes that a batch is not in flight any more; whether it was.
+    fn landed(&mut self, key: BatchKey) -> bool {
+        let Some(batch) = self.batches[key.index as usize].batch.as_mut() else { return false };
+        let was_in_flight = std::mem::take(&mut batch.in_flight);
+        if was_in_flight {
+            self.queues[batch.slot.0 as usize].in_flight -= 1;
+            self.in_flight -= 1;
+        }
+        was_in_flight
+    }
+
+    /// Numbers what is unresolved anew, in the same order; nothing is in flight.
+    ///
+    /// The broker has refused it, because a batch before it is missing. But a batch that was also sent on a connection
+    /// that was lost may still arrive from there, after the missing one, and then lie in the log twice. It is given up
+    /// instead, unless the missing one can never arrive.
+    fn restart_sequence(&mut self, slot: Slot) {
+        let queue = &mut self.queues[slot.0 as usize];
+        if !queue.sequences.restart(self.identity) {
+            self.wants_new_identity = true;
+            self.identity = None;
+        }
+        let safe = std::mem::take(&mut queue.refused_for_good);
+        queue.confirmed = false;
+        for unresolved in std::mem::take(&mut queue.unresolved) {
+            let Unresolved::Batch(key) = unresolved else { continue };
+            let Some(batch) = self.batches[key.index as usize].batch.as_mut() else { continue };
+            if batch.may_have_been_written && !safe {
+                self.doomed.push(key);
+            }
+            batch.unseal();
+        }
+    }
+}
+
+impl Queue {
+    fn new(topic: TopicId, partition: i32) -> Self {
+        Self {
+            topic,
+            partition,
+            batches: VecDeque::new(),
+            unresolved: VecDeque::new(),
+            in_flight: 0,
+            in_flight_node: i32::MIN,
+            leader: None,
+            leader_epoch: -1,
+            in_rack: false,
+            sequences: Sequences::default(),
+            refused_for_good: false,
+            confirmed: false,
+            scheduled: false,
+            round: 0,
+        }
+    }
+}
+
+/// Deadlines that all lie the same time after their start, so that a queue keeps them sorted. Entries of batches that
+/// are gone stay until they come to the front, or until there are far more of them than batches.
+#[derive(Debug, Default)]
+struct Deadlines {
+    queue: VecDeque<(Instant, BatchKey)>,
+}
+
+impl Deadlines {
+    /// Lanes hand over in turns, so starts may go back a little; an entry then waits for the one before it.
+    fn push(&mut self, at: Instant, key: BatchKey) {
+        let at = self.queue.back().map_or(at, |(last, _)| at.max(*last));
+        self.queue.push_back((at, key));
+    }
+
+    fn pop_due(&mut self, now: Instant) -> Option<BatchKey> {
+        if self.queue.front()?.0 > now {
+            return None;
+        }
+        self.queue.pop_front().map(|(_, key)| key)
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.queue.front().map(|(at, _)| *at)
+    }
+
+    fn drop_stale(&mut self, batches: &[Entry], past: impl Fn(&Batch) -> bool) {
+        while let Some((_, key)) = self.queue.front() {
+            let entry = &batches[key.index as usize];
+            if entry.generation == key.generation && entry.batch.as_ref().is_some_and(|b| !past(b)) {
+                break;
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    fn compact(&mut self, batches: &[Entry], live: usize) {
+        if self.queue.len() > 1024 + 4 * live {
+            self.queue.retain(|(_, key)| {
+                let entry = &batches[key.index as usize];
+                entry.generation == key.generation && entry.batch.is_some()
+            });
+        }
+    }
+}
+
+/// A broker remembers the last five batches of a producer and partition; a sixth of unknown fate could not be told from
+/// a new one.
+const MAX_UNRESOLVED: usize = 5;
+
+/// Enough for every partition of a busy broker, and at the usual batch size no more than 2 MiB.
+const MAX_SPARES: usize = 128;
+
+/// Length, attributes and the two deltas of a record, each at its longest.
+const MAX_RECORD_OVERHEAD: usize = 21;

@@ -1,0 +1,474 @@
+//! Brokers and the connections to them.
+//!
+//! ```text
+//!         dial             connected                  answered
+//!  Down ------> Dialing ------------> ExpectApiVersions ------> Ready
+//!   ^              |                          |                   |
+//!   +--------------+------- failed: back off -+-------------------+
+//! ```
+//!
+//! What a request is for is a stranger here: it is a value of type `P`, kept while the request is in flight and handed
+//! back in order.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::backoff::Backoff;
+use crate::{
+    wire::{
+        api::ApiKey,
+        api_versions::ApiVersionsResponse,
+        frame::FrameReader,
+        metadata::Broker as BrokerAnswer,
+    },
+};
+
+/// One dial and the connection it leads to; never used again for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ConnId(pub(crate) u64);
+
+pub(super) struct Brokers<P> {
+    pub(super) nodes: BTreeMap<i32, Broker<P>>,
+    by_conn: HashMap<ConnId, i32>,
+    next_conn: u64,
+    reconnect: Backoff,
+    setup: Backoff,
+}
+
+pub(super) struct Broker<P> {
+    pub(super) host: Arc<str>,
+    pub(super) port: u16,
+    pub(super) rack: Option<String>,
+    /// `host:port (node n)`, for errors and logs.
+    pub(super) label: Arc<str>,
+    pub(super) link: Link<P>,
+    /// Failures in a row, for the reconnect backoff; a connection that became ready ends the row.
+    failures: u32,
+    setup_failures: u32,
+    pub(super) retry_at: Option<Instant>,
+    last_attempt: Option<Instant>,
+    pub(super) throttled_until: Option<Instant>,
+    /// In the newest metadata, or a bootstrap address while those count.
+    pub(super) listed: bool,
+}
+
+pub(super) enum Link<P> {
+    Down,
+    /// Dialing and the first answer share one time limit.
+    Dialing { conn: ConnId, deadline: Instant },
+    ExpectApiVersions { session: Session<P>, deadline: Instant },
+    Ready(Session<P>),
+}
+
+pub(super) struct Session<P> {
+    pub(super) conn: ConnId,
+    pub(super) frames: FrameReader,
+    pub(super) in_flight: VecDeque<InFlight<P>>,
+    /// One entry for each request handed to the transport and not yet written; what expects no answer waits here.
+    pub(super) unwritten: VecDeque<Unwritten<P>>,
+    next_correlation: i32,
+    versions: Versions,
+    last_used: Instant,
+}
+
+pub(super) struct InFlight<P> {
+    pub(super) correlation: i32,
+    pub(super) api: ApiKey,
+    pub(super) version: i16,
+    pub(super) sent: Instant,
+    pub(super) deadline: Instant,
+    pub(super) purpose: P,
+}
+
+/// A request that the transport has and that is not yet written.
+pub(super) struct Unwritten<P> {
+    deadline: Instant,
+    pub(super) purpose: Option<P>,
+}
+
+/// What a broker offers of each API we use.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Versions {
+    offered: Vec<(i16, i16, i16)>,
+}
+
+impl Versions {
+    pub(super) fn new(answer: &ApiVersionsResponse) -> Self {
+        Self { offered: answer.api_keys.clone() }
+    }
+
+    /// The newest version both sides know, or why there is none.
+    pub(super) fn usable(&self, api: ApiKey, at_most: i16) -> Result<i16, String> {
+        let ours = (api.min_version(), api.max_version().min(at_most));
+        let Some(&(_, min, max)) = self.offered.iter().find(|(key, ..)| *key == api.key()) else {
+            return Err(format!("it does not offer {} at all", api.name()));
+        };
+        let version = max.min(ours.1);
+        if version >= min && version >= ours.0 {
+            return Ok(version);
+        }
+        Err(format!("it offers {} in versions {min} to {max}, and {} to {} are needed", api.name(), ours.0, ours.1))
+    }
+}
+
+impl<P> Session<P> {
+    fn new(conn: ConnId, now: Instant) -> Self {
+        Self {
+            conn,
+            frames: FrameReader::new(),
+            in_flight: VecDeque::new(),
+            unwritten: VecDeque::new(),
+            next_correlation: 0,
+            versions: Versions::default(),
+            last_used: now,
+        }
+    }
+
+    pub(super) fn usable(&self, api: ApiKey, at_most: i16) -> Result<i16, String> {
+        self.versions.usable(api, at_most)
+    }
+
+    pub(super) fn next_correlation(&mut self) -> i32 {
+        let correlation = self.next_correlation;
+        // The last eight numbers are kept for authentication, as every Kafka client does.
+        self.next_correlation = if correlation >= i32::MAX - 8 { 0 } else { correlation + 1 };
+        correlation
+    }
+
+    /// Notes a request that goes to the transport and expects an answer.
+    pub(super) fn sent(&mut self, now: Instant, request: InFlight<P>) {
+        self.last_used = now;
+        self.unwritten.push_back(Unwritten { deadline: request.deadline, purpose: None });
+        self.in_flight.push_back(request);
+    }
+
+    /// Notes a request that is done when it is written.
+    pub(super) fn sent_without_answer(&mut self, now: Instant, deadline: Instant, purpose: P) {
+        self.last_used = now;
+        self.unwritten.push_back(Unwritten { deadline, purpose: Some(purpose) });
+    }
+
+    fn overdue(&self, now: Instant, max_idle: Option<Duration>) -> Option<Overdue> {
+        if let Some(oldest) = self.in_flight.front().filter(|r| r.deadline <= now) {
+            return Some(Overdue::Request(oldest.api, now.saturating_duration_since(oldest.sent)));
+        }
+        if self.unwritten.front().is_some_and(|w| w.deadline <= now) {
+            return Some(Overdue::Write);
+        }
+        let idle = self.in_flight.is_empty() && self.unwritten.is_empty();
+        max_idle.filter(|max| idle && self.last_used + *max <= now).map(|_| Overdue::Idle)
+    }
+
+    fn next_deadline(&self, max_idle: Option<Duration>) -> Option<Instant> {
+        let answer = self.in_flight.front().map(|r| r.deadline);
+        let write = self.unwritten.front().map(|w| w.deadline);
+        match (answer, write) {
+            (None, None) => max_idle.map(|idle| self.last_used + idle),
+            (answer, write) => answer.into_iter().chain(write).min(),
+        }
+    }
+}
+
+impl<P> Broker<P> {
+    fn new(host: Arc<str>, port: u16, node: i32, rack: Option<String>) -> Self {
+        let label = if node < 0 {
+            format!("{host}:{port} (bootstrap)").into()
+        } else {
+            format!("{host}:{port} (node {node})").into()
+        };
+        Self {
+            host,
+            port,
+            rack,
+            label,
+            link: Link::Down,
+            failures: 0,
+            setup_failures: 0,
+            retry_at: None,
+            last_attempt: None,
+            throttled_until: None,
+            listed: true,
+        }
+    }
+
+    pub(super) fn session(&mut self) -> Option<&mut Session<P>> {
+        match &mut self.link {
+            Link::Ready(session) | Link::ExpectApiVersions { session, .. } => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        match &self.link {
+            Link::Down => None,
+            Link::Dialing { conn, .. } => Some(*conn),
+            Link::ExpectApiVersions { session, .. } | Link::Ready(session) => Some(session.conn),
+        }
+    }
+
+    pub(super) fn is_throttled(&self, now: Instant) -> bool {
+        self.throttled_until.is_some_and(|until| until > now)
+    }
+
+    /// Ready, not throttled, and with room for another request.
+    pub(super) fn can_take(&mut self, now: Instant, max_in_flight: usize) -> Option<&mut Session<P>> {
+        if self.is_throttled(now) {
+            return None;
+        }
+        match &mut self.link {
+            Link::Ready(session) if session.in_flight.len() + waiting_writes(session) < max_in_flight => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(super) fn may_dial(&self, now: Instant) -> bool {
+        matches!(self.link, Link::Down) && self.retry_at.is_none_or(|at| at <= now)
+    }
+
+    /// The broker asked for a pause (KIP-219). What is in flight gets that much longer to be answered.
+    pub(super) fn throttle(&mut self, now: Instant, pause: Duration) {
+        let until = now + pause;
+        if self.throttled_until.is_none_or(|t| t < until) {
+            self.throttled_until = Some(until);
+        }
+        if let Some(session) = self.session() {
+            for request in &mut session.in_flight {
+                request.deadline += pause;
+            }
+        }
+    }
+}
+
+/// Requests without an answer are in flight until they are written.
+fn waiting_writes<P>(session: &Session<P>) -> usize {
+    session.unwritten.iter().filter(|w| w.purpose.is_some()).count()
+}
+
+impl<P> Brokers<P> {
+    pub(super) fn new(bootstrap: &[(String, u16)], reconnect: Backoff, setup: Backoff) -> Self {
+        let mut brokers =
+            Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0, reconnect, setup };
+        for (i, (host, port)) in bootstrap.iter().enumerate() {
+            let node = -1 - i as i32;
+            brokers.nodes.insert(node, Broker::new(host.as_str().into(), *port, node, None));
+        }
+        brokers
+    }
+
+    pub(super) fn node_of(&self, conn: ConnId) -> Option<i32> {
+        self.by_conn.get(&conn).copied()
+    }
+
+    pub(super) fn get(&mut self, node: i32) -> Option<&mut Broker<P>> {
+        self.nodes.get_mut(&node)
+    }
+
+    pub(super) fn in_rack(&self, node: Option<i32>, rack: &str) -> bool {
+        node.and_then(|n| self.nodes.get(&n)).is_some_and(|b| b.rack.as_deref() == Some(rack))
+    }
+
+    /// Takes over brokers from an answer; `complete`: those not in it are gone. Entries that make no sense are left
+    /// out. Nodes that moved while connected are returned: [`replace`](Self::replace) them once they have hung up.
+    pub(super) fn update(&mut self, answer: &[BrokerAnswer], complete: bool) -> Vec<BrokerAnswer> {
+        let mut moved = Vec::new();
+        if complete {
+            for broker in self.nodes.values_mut() {
+                broker.listed = false;
+            }
+        }
+        for broker in answer {
+            if !makes_sense(broker) {
+                log::warn!("ignoring broker {} at {:?}:{}: not an address", broker.node_id, broker.host, broker.port);
+                continue;
+            }
+            match self.nodes.get_mut(&broker.node_id) {
+                Some(known) if *known.host == *broker.host && i32::from(known.port) == broker.port => {
+                    known.listed = true;
+                    known.rack.clone_from(&broker.rack);
+                }
+                Some(known) if known.conn().is_some() => {
+                    known.listed = true;
+                    moved.push(broker.clone());
+                }
+                _ => self.replace(broker),
+            }
+        }
+        if complete && !self.nodes.iter().any(|(node, b)| *node >= 0 && b.listed) {
+            self.use_bootstrap();
+        }
+        moved
+    }
+
+    /// Puts a node at its new address, with nothing known of it.
+    pub(super) fn replace(&mut self, broker: &BrokerAnswer) {
+        let port = broker.port as u16;
+        let fresh = Broker::new(broker.host.as_str().into(), port, broker.node_id, broker.rack.clone());
+        self.nodes.insert(broker.node_id, fresh);
+    }
+
+    /// Falls back to the addresses that the user gave.
+    pub(super) fn use_bootstrap(&mut self) {
+        for (node, broker) in &mut self.nodes {
+            broker.listed |= *node < 0;
+        }
+    }
+
+    /// A node to ask something that any broker can answer: the ready one with the least to do. `Err`: the best one to
+    /// dial, if any may be dialed now and none is being dialed.
+    pub(super) fn least_loaded(&mut self, now: Instant, max_in_flight: usize, random: u64) -> Result<i32, Option<i32>> {
+        let mut best: Option<(usize, i32)> = None;
+        let mut dialing = false;
+        let mut dialable: Option<(Option<Instant>, i32)> = None;
+        let start = (random % self.nodes.len().max(1) as u64) as usize;
+        let nodes: Vec<i32> = self.nodes.keys().copied().collect();
+        for node in nodes[start..].iter().chain(&nodes[..start]).copied() {
+            let broker = self.nodes.get_mut(&node).expect("listed above");
+            if !broker.listed {
+                continue;
+            }
+            let last_attempt = broker.last_attempt;
+            match &broker.link {
+                Link::Dialing { .. } | Link::ExpectApiVersions { .. } => dialing = true,
+                Link::Down if broker.may_dial(now) => {
+                    if dialable.is_none_or(|(at, _)| last_attempt < at) {
+                        dialable = Some((last_attempt, node));
+                    }
+                }
+                _ => {
+                    if let Some(session) = broker.can_take(now, max_in_flight) {
+                        let load = session.in_flight.len();
+                        if best.is_none_or(|(least, _)| load < least) {
+                            best = Some((load, node));
+                        }
+                    }
+                }
+            }
+        }
+        match best {
+            Some((_, node)) => Ok(node),
+            None if dialing => Err(None),
+            None => Err(dialable.map(|(_, node)| node)),
+        }
+    }
+
+    pub(super) fn any_ready(&self) -> bool {
+        self.nodes.values().any(|b| matches!(b.link, Link::Ready(_)))
+    }
+
+    pub(super) fn any_connecting(&self) -> bool {
+        self.nodes.values().any(|b| matches!(b.link, Link::Dialing { .. } | Link::ExpectApiVersions { .. }))
+    }
+
+    /// Starts a dial; returns the connection's name and how long it may take.
+    pub(super) fn dial(&mut self, now: Instant, node: i32, random: u64) -> (ConnId, Duration) {
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        self.by_conn.insert(conn, node);
+        let broker = self.nodes.get_mut(&node).expect("a node that is dialed is known");
+        let timeout = self.setup.delay(broker.setup_failures, random);
+        broker.last_attempt = Some(now);
+        broker.link = Link::Dialing { conn, deadline: now + timeout };
+        (conn, timeout)
+    }
+
+    /// The dialed connection stands.
+    pub(super) fn connected(&mut self, now: Instant, node: i32) -> Option<&mut Session<P>> {
+        let broker = self.nodes.get_mut(&node)?;
+        let Link::Dialing { conn, deadline } = broker.link else { return None };
+        broker.link = Link::ExpectApiVersions { session: Session::new(conn, now), deadline };
+        broker.session()
+    }
+
+    /// The broker said what it can do.
+    pub(super) fn negotiated(&mut self, now: Instant, node: i32, versions: Versions) {
+        let Some(broker) = self.nodes.get_mut(&node) else { return };
+        broker.failures = 0;
+        broker.setup_failures = 0;
+        broker.retry_at = None;
+        broker.link = match std::mem::replace(&mut broker.link, Link::Down) {
+            Link::ExpectApiVersions { mut session, .. } => {
+                session.versions = versions;
+                session.last_used = now;
+                Link::Ready(session)
+            }
+            other => other,
+        };
+    }
+
+    /// The connection is gone. Returns what was in flight, oldest first, and whether it ever became ready.
+    pub(super) fn lost(&mut self, now: Instant, conn: ConnId, random: u64) -> Option<Lost<P>> {
+        let node = self.by_conn.remove(&conn)?;
+        let broker = self.nodes.get_mut(&node)?;
+        let was_ready = matches!(broker.link, Link::Ready(_));
+        broker.retry_at = Some(now + self.reconnect.delay(broker.failures, random));
+        broker.failures = broker.failures.saturating_add(1);
+        broker.last_attempt = Some(now);
+        if !was_ready {
+            broker.setup_failures = broker.setup_failures.saturating_add(1);
+        }
+        let mut requests = Vec::new();
+        match std::mem::replace(&mut broker.link, Link::Down) {
+            Link::ExpectApiVersions { session, .. } | Link::Ready(session) => {
+                requests.extend(session.in_flight.into_iter().map(|r| r.purpose));
+                requests.extend(session.unwritten.into_iter().filter_map(|w| w.purpose));
+            }
+            Link::Down | Link::Dialing { .. } => {}
+        }
+        Some(Lost { node, requests, was_ready, label: Arc::clone(&broker.label) })
+    }
+
+    /// Connections whose time for dialing, for answering or for being idle is over, and why.
+    pub(super) fn overdue(&self, now: Instant, max_idle: Option<Duration>) -> Vec<(ConnId, Overdue)> {
+        self.nodes
+            .values()
+            .filter_map(|broker| match &broker.link {
+                Link::Dialing { conn, deadline } if *deadline <= now => Some((*conn, Overdue::Setup)),
+                Link::ExpectApiVersions { session, deadline } if *deadline <= now => {
+                    Some((session.conn, Overdue::Setup))
+                }
+                Link::Ready(session) => {
+                    session.overdue(now, max_idle).map(|overdue| (session.conn, overdue))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// When [`overdue`](Self::overdue) has something next.
+    pub(super) fn next_deadline(&self, max_idle: Option<Duration>) -> Option<Instant> {
+        self.nodes
+            .values()
+            .filter_map(|broker| match &broker.link {
+                Link::Dialing { deadline, .. } | Link::ExpectApiVersions { deadline, .. } => Some(*deadline),
+                Link::Ready(session) => session.next_deadline(max_idle),
+                Link::Down => None,
+            })
+            .min()
+    }
+}
+
+fn makes_sense(broker: &BrokerAnswer) -> bool {
+    broker.node_id >= 0
+        && (1..=i32::from(u16::MAX)).contains(&broker.port)
+        && (1..=255).contains(&broker.host.len())
+        && !broker.host.contains('\0')
+}
+
+/// What a lost connection leaves behind.
+pub(super) struct Lost<P> {
+    pub(super) node: i32,
+    pub(super) requests: Vec<P>,
+    pub(super) was_ready: bool,
+    pub(super) label: Arc<str>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Overdue {
+    Setup,
+    Request(ApiKey, Duration),
+    Write,
+    Idle,
+}

@@ -1,0 +1,324 @@
+//! Which topics there are and who leads their partitions, and when to ask again.
+//!
+//! Knows no broker and no request: it is told what was asked and answered. An epoch never goes back: an answer from a
+//! broker that is behind does not undo what a newer one said, unless the topic was created anew.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::backoff::Backoff;
+use crate::{
+    error::ErrorCode,
+    handoff::{PartitionView, Snapshot, TopicId, TopicView},
+    wire::{
+        metadata::{MetadataResponse, Topic as TopicAnswer},
+        primitives::Uuid,
+    },
+};
+
+pub(super) struct Metadata {
+    max_age: Duration,
+    max_idle: Duration,
+    backoff: Backoff,
+    topics: BTreeMap<TopicId, Topic>,
+    by_name: HashMap<Arc<str>, TopicId>,
+    last_success: Option<Instant>,
+    /// Since when an answer has been wanted and not had.
+    wanted_since: Option<Instant>,
+    not_before: Instant,
+    failures: u32,
+    /// Answers in a row that brought nothing new although something was missing.
+    fruitless: u32,
+    in_flight: bool,
+    pub(super) cluster_id: Option<String>,
+    /// What stands in the way of an answer, for whoever waits for one.
+    pub(super) last_error: Option<String>,
+}
+
+struct Topic {
+    name: Arc<str>,
+    id: Uuid,
+    partitions: Vec<Partition>,
+    error: Option<ErrorCode>,
+    used: Instant,
+    view: Option<Arc<TopicView>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Partition {
+    leader: Option<i32>,
+    epoch: i32,
+    replicas: Vec<i32>,
+    isr: Vec<i32>,
+}
+
+/// What the queues have to be told about a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leadership {
+    pub(super) topic: TopicId,
+    pub(super) partition: i32,
+    pub(super) leader: Option<i32>,
+    pub(super) epoch: i32,
+    pub(super) recreated: bool,
+}
+
+impl Metadata {
+    pub(super) fn new(now: Instant, max_age: Duration, max_idle: Duration, backoff: Backoff) -> Self {
+        Self {
+            max_age,
+            max_idle,
+            backoff,
+            topics: BTreeMap::new(),
+            by_name: HashMap::new(),
+            last_success: None,
+            wanted_since: None,
+            not_before: now,
+            failures: 0,
+            fruitless: 0,
+            in_flight: false,
+            cluster_id: None,
+            last_error: None,
+        }
+    }
+
+    /// A caller uses this topic. An unknown one is asked for at once, whatever the backoff.
+    pub(super) fn track(&mut self, now: Instant, id: TopicId, name: &Arc<str>) {
+        if let Some(topic) = self.topics.get_mut(&id) {
+            topic.used = now;
+            if topic.view.as_ref().is_none_or(|v| v.count == 0 || v.error.is_some()) {
+                self.want(now);
+            }
+            return;
+        }
+        let topic =
+            Topic { name: Arc::clone(name), id: NO_ID, partitions: Vec::new(), error: None, used: now, view: None };
+        self.topics.insert(id, topic);
+        self.by_name.insert(Arc::clone(name), id);
+        self.fruitless = 0;
+        self.failures = 0;
+        self.not_before = now;
+        self.want(now);
+    }
+
+    /// Somebody needs to know more than is known: a partition beyond the last, a leader.
+    pub(super) fn want(&mut self, now: Instant) {
+        self.wanted_since.get_or_insert(now);
+    }
+
+    pub(super) fn tracks_anything(&self) -> bool {
+        !self.topics.is_empty()
+    }
+
+    /// The wait for an answer counts anew: another way of getting one has begun.
+    pub(super) fn restart_wait(&mut self, now: Instant) {
+        self.wanted_since = Some(now);
+    }
+
+    /// When the next request is due; `None` while one is under way or nothing is tracked.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        if self.in_flight {
+            return None;
+        }
+        if self.wanted_since.is_some() {
+            return Some(self.not_before);
+        }
+        let expires = self.last_success? + self.max_age;
+        Some(expires.max(self.not_before))
+    }
+
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.next_due().is_some_and(|at| at <= now);
+        if due {
+            self.want(now);
+        }
+        due
+    }
+
+    /// For how long an answer has been wanted.
+    pub(super) fn overdue(&self, now: Instant) -> Duration {
+        self.wanted_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
+    /// A request for every tracked topic goes out.
+    pub(super) fn begin(&mut self) -> Vec<Arc<str>> {
+        self.in_flight = true;
+        self.topics.values().map(|t| Arc::clone(&t.name)).collect()
+    }
+
+    /// The request under way was not answered, or could not even be sent.
+    pub(super) fn fail(&mut self, now: Instant, random: u64) {
+        self.in_flight = false;
+        self.want(now);
+        self.not_before = now + self.backoff.delay(self.failures, random);
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Takes in an answer. `keep`: topics that must stay although nobody used them for long.
+    pub(super) fn apply(
+        &mut self,
+        now: Instant,
+        answer: &MetadataResponse,
+        epochs_are_reliable: bool,
+        random: u64,
+        keep: impl Fn(TopicId) -> bool,
+    ) -> Vec<Leadership> {
+        self.in_flight = false;
+        self.failures = 0;
+        self.last_success = Some(now);
+        self.wanted_since = None;
+        self.last_error = None;
+        if answer.cluster_id.is_some() {
+            self.cluster_id.clone_from(&answer.cluster_id);
+        }
+        let mut changes = Vec::new();
+        let mut incomplete = false;
+        for topic in &answer.topics {
+            let Some(id) = topic.name.as_deref().and_then(|name| self.by_name.get(name).copied()) else { continue };
+            let known = self.topics.get_mut(&id).expect("every name belongs to a tracked topic");
+            incomplete |= known.apply(id, topic, epochs_are_reliable, &mut changes);
+        }
+        let (max_idle, by_name) = (self.max_idle, &mut self.by_name);
+        self.topics.retain(|id, topic| {
+            let stays = now.saturating_duration_since(topic.used) < max_idle || keep(*id);
+            if !stays {
+                by_name.remove(&topic.name);
+            }
+            stays
+        });
+        if incomplete {
+            self.want(now);
+            self.not_before = now + self.backoff.delay(self.fruitless, random);
+            self.fruitless = self.fruitless.saturating_add(1);
+        } else {
+            self.fruitless = 0;
+            self.not_before = now + self.backoff.delay(0, random);
+        }
+        changes
+    }
+
+    /// A broker that refused a batch names the leader. Believed only if it is newer than what is known.
+    pub(super) fn hint(&mut self, id: TopicId, partition: i32, leader: i32, epoch: i32) -> Option<Leadership> {
+        let topic = self.topics.get_mut(&id)?;
+        let known = topic.partitions.get_mut(usize::try_from(partition).ok()?)?;
+        if epoch <= known.epoch {
+            return None;
+        }
+        known.leader = Some(leader);
+        known.epoch = epoch;
+        topic.view = None;
+        Some(Leadership { topic: id, partition, leader: Some(leader), epoch, recreated: false })
+    }
+
+    /// The topic's id on the brokers; zero while it is not known.
+    pub(super) fn topic_id(&self, id: TopicId) -> Uuid {
+        self.topics.get(&id).map_or(NO_ID, |t| t.id)
+    }
+
+    /// What callers see.
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let len = self.topics.last_key_value().map_or(0, |(id, _)| id.0 as usize + 1);
+        let mut topics = vec![None; len];
+        for (id, topic) in &mut self.topics {
+            let view = topic.view.take().unwrap_or_else(|| Arc::new(topic.build_view()));
+            topic.view = Some(Arc::clone(&view));
+            topics[id.0 as usize] = Some(view);
+        }
+        Snapshot { topics, last_error: self.last_error.clone(), ..Snapshot::default() }
+    }
+}
+
+impl Topic {
+    /// Whether something is still missing afterwards.
+    fn apply(
+        &mut self,
+        id: TopicId,
+        answer: &TopicAnswer,
+        epochs_are_reliable: bool,
+        changes: &mut Vec<Leadership>,
+    ) -> bool {
+        self.view = None;
+        if answer.error != ErrorCode::NONE {
+            self.error = Some(answer.error);
+            // Leaders are unknown; the partitions are remembered, a topic can be missing for a moment.
+            for (index, partition) in self.partitions.iter_mut().enumerate() {
+                partition.leader = None;
+                changes.push(partition.leadership(id, index, false));
+            }
+            return answer.error.is_retriable();
+        }
+        if answer.partitions.is_empty() {
+            return true;
+        }
+        self.error = None;
+        let recreated = self.id != NO_ID && answer.topic_id != NO_ID && self.id != answer.topic_id;
+        self.id = answer.topic_id;
+        let count = answer.partitions.iter().map(|p| p.index + 1).max().unwrap_or(0).clamp(0, MAX_PARTITIONS) as usize;
+        for (index, gone) in self.partitions.iter_mut().enumerate().skip(count) {
+            gone.leader = None;
+            changes.push(gone.leadership(id, index, recreated));
+        }
+        self.partitions.resize(count, Partition::UNKNOWN);
+        let mut incomplete = false;
+        for partition in &answer.partitions {
+            incomplete |= partition.error.is_invalid_metadata() || partition.leader_id < 0;
+            let Some(known) = usize::try_from(partition.index).ok().and_then(|i| self.partitions.get_mut(i)) else {
+                continue;
+            };
+            let outdated = epochs_are_reliable
+                && !recreated
+                && partition.leader_epoch >= 0
+                && partition.leader_epoch < known.epoch;
+            if !outdated {
+                *known = Partition {
+                    leader: (partition.leader_id >= 0).then_some(partition.leader_id),
+                    epoch: partition.leader_epoch,
+                    replicas: partition.replicas.clone(),
+                    isr: partition.isr.clone(),
+                };
+            }
+            changes.push(known.leadership(id, partition.index as usize, recreated));
+        }
+        incomplete
+    }
+
+    fn build_view(&self) -> TopicView {
+        let usable = self.error.is_none();
+        let count = if usable { self.partitions.len() as i32 } else { 0 };
+        let available = self
+            .partitions
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| usable && p.leader.is_some())
+            .map(|(i, _)| i as i32)
+            .collect();
+        let partitions = self
+            .partitions
+            .iter()
+            .enumerate()
+            .take(count as usize)
+            .map(|(i, p)| PartitionView {
+                index: i as i32,
+                leader: p.leader,
+                replicas: p.replicas.clone(),
+                isr: p.isr.clone(),
+            })
+            .collect();
+        TopicView { count, available, error: self.error, partitions }
+    }
+}
+
+impl Partition {
+    const UNKNOWN: Self = Self { leader: None, epoch: -1, replicas: Vec::new(), isr: Vec::new() };
+
+    fn leadership(&self, topic: TopicId, index: usize, recreated: bool) -> Leadership {
+        Leadership { topic, partition: index as i32, leader: self.leader, epoch: self.epoch, recreated }
+    }
+}
+
+const NO_ID: Uuid = [0; 16];
+
+/// More partitions of one topic than any cluster has: what a broken answer may make us allocate.
+const MAX_PARTITIONS: i32 = 200_000;

@@ -1,0 +1,785 @@
+//! Every decision of the producer, without a clock, a socket or a thread.
+//!
+//! # Contract
+//! Whoever drives an [`Engine`] tells it what happened (`handle_*`, each with the time), then calls
+//! [`poll_action`](Engine::poll_action) until it returns `None` and carries the actions out in that order, then sleeps
+//! no longer than until [`poll_timeout`](Engine::poll_timeout) and calls [`handle_timeout`](Engine::handle_timeout).
+//! The same inputs in the same order give the same actions: randomness comes from the seed alone.
+//!
+//! ```text
+//!  handle_chunk ----> accumulator ---- take_ready ----> produce ----> Transmit
+//!  handle_wish -----> metadata  <------ refresh ------+    ^
+//!  handle_received -> broker (frames, correlation) ---+----+--- answers -> verdict
+//! ```
+//!
+//! The rooms beside this file do not know each other; this file and `produce.rs` bring them together.
+
+mod accumulator;
+mod backoff;
+mod broker;
+mod completion;
+mod metadata;
+mod produce;
+#[cfg(test)]
+mod sim;
+mod verdict;
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use self::{
+    accumulator::{Accumulator, BatchKey, Limits},
+    backoff::Backoff,
+    broker::{Brokers, InFlight, Link, Overdue, Versions},
+    metadata::{Leadership, Metadata},
+};
+pub(crate) use self::{broker::ConnId, completion::CompletedBatch};
+use crate::{
+    config::Settings,
+    error::{DeliveryCause, DeliveryError, ErrorCode},
+    handoff::{Cells, Chunk, Hub, Level, Promise, Settling, TopicId},
+    wire::{
+        api::ApiKey,
+        api_versions::{ApiVersionsRequest, ApiVersionsResponse},
+        frame,
+        init_producer_id::{InitProducerIdRequest, InitProducerIdResponse},
+        metadata::{MetadataRequest, MetadataResponse},
+        primitives::{DecodeError, Reader, Uuid},
+        sequence::Identity,
+    },
+};
+
+/// What the shell has to do.
+pub(crate) enum Action {
+    /// Connect, trying every address of the host, within the time given.
+    Dial { conn: ConnId, host: Arc<str>, port: u16, timeout: Duration },
+    /// Write a request.
+    Transmit { conn: ConnId, transmit: Transmit },
+    /// Close a connection; nothing more is heard of it.
+    HangUp { conn: ConnId },
+    /// Run the callbacks of a batch and then complete its handles, on the callback thread.
+    Complete(CompletedBatch),
+    /// A flush is done; answer it after the callbacks that were handed over before it.
+    Answer(Promise),
+}
+
+/// A request on its way to a socket: `head` with `bodies` put in at the positions given.
+///
+/// Bodies are shared, never copied: a batch that is sent again is the same bytes, and its memory is the transport's
+/// until it is written or the socket is closed.
+pub(crate) struct Transmit {
+    pub(crate) head: Vec<u8>,
+    pub(crate) bodies: Vec<(usize, Arc<Vec<u8>>)>,
+}
+
+/// See the [module](self).
+pub(crate) struct Engine {
+    settings: Arc<Settings>,
+    hub: Arc<Hub>,
+    random: Random,
+    accumulator: Accumulator,
+    metadata: Metadata,
+    brokers: Brokers<Purpose>,
+    retry: Backoff,
+    producer_id: ProducerId,
+    actions: VecDeque<Action>,
+    settling: Settling,
+    released: usize,
+    /// The latest time heard of; nothing up to here is left to do.
+    now: Instant,
+    dirty: bool,
+    closing: bool,
+    closed: bool,
+}
+
+/// What a request in flight is for.
+pub(super) enum Purpose {
+    ApiVersions,
+    Metadata,
+    InitProducerId,
+    Produce(Vec<Sent>),
+}
+
+/// A batch as it was named in its request: an answer is read by these names, whatever metadata says by then.
+pub(super) struct Sent {
+    key: BatchKey,
+    topic: TopicId,
+    topic_id: Uuid,
+    partition: i32,
+}
+
+/// ```text
+///  NotNeeded      (idempotence off)
+///  Wanted --sent--> Requested --answered--> Known --used up--> Wanted
+///     ^                 |
+///     +---- failed -----+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ProducerId {
+    NotNeeded,
+    Wanted { not_before: Instant, failures: u32 },
+    Requested { failures: u32 },
+    Known,
+}
+
+impl Engine {
+    /// `hub`: topics are looked up there, and what callers should know of the cluster is published there.
+    pub(crate) fn new(settings: Arc<Settings>, hub: Arc<Hub>, seed: u64, now: Instant) -> Self {
+        let limits = Limits {
+            batch_size: settings.batch_size,
+            linger: settings.linger,
+            delivery_timeout: settings.delivery_timeout,
+            idempotent: settings.idempotence,
+            one_in_flight: settings.max_in_flight == 1,
+            adaptive: settings.partitioner_adaptive,
+            availability_timeout: settings.partitioner_availability_timeout,
+        };
+        let retry = Backoff::new(settings.retry_backoff);
+        let producer_id = if settings.idempotence {
+            ProducerId::Wanted { not_before: now, failures: 0 }
+        } else {
+            ProducerId::NotNeeded
+        };
+        Self {
+            accumulator: Accumulator::new(limits),
+            metadata: Metadata::new(now, settings.metadata_max_age, settings.metadata_max_idle, retry),
+            brokers: Brokers::new(
+                &settings.bootstrap,
+                Backoff::new(settings.reconnect_backoff),
+                Backoff::new(settings.setup_timeout),
+            ),
+            retry,
+            producer_id,
+            actions: VecDeque::new(),
+            settling: Settling::new(),
+            released: 0,
+            now,
+            dirty: false,
+            closing: false,
+            closed: false,
+            random: Random(seed),
+            settings,
+            hub,
+        }
+    }
+
+    // ---- what callers did
+
+    pub(crate) fn handle_chunk(&mut self, now: Instant, mut chunk: Chunk) {
+        self.woken(now);
+        let cells = Arc::clone(chunk.cells());
+        let opened = chunk.opened();
+        let mut last_topic = None;
+        while let Some(record) = chunk.take_next() {
+            if last_topic != Some(record.topic) {
+                last_topic = Some(record.topic);
+                self.metadata.track(now, record.topic, self.hub.topics().name(record.topic));
+            }
+            let random = &mut self.random;
+            self.accumulator.append(
+                now,
+                opened,
+                record.topic,
+                record.partition,
+                record.timestamp,
+                record.body,
+                &cells,
+                record.cell,
+                record.callback,
+                || random.next(),
+            );
+        }
+        self.hub.recycle(chunk.into_buffer());
+    }
+
+    /// A caller needs a topic's metadata, or newer ones than there are.
+    pub(crate) fn handle_wish(&mut self, now: Instant, topic: TopicId) {
+        self.woken(now);
+        self.metadata.track(now, topic, self.hub.topics().name(topic));
+        self.metadata.want(now);
+    }
+
+    /// A caller blocks on a handle: the batch that holds its record lingers no longer. `false` if the record has not
+    /// arrived here yet.
+    pub(crate) fn handle_get(&mut self, now: Instant, cells: &Arc<Cells>, cell: u16) -> bool {
+        self.woken(now);
+        if !cells.is_pending(cell) {
+            return true;
+        }
+        let Some(place) = cells.place(cell) else { return false };
+        self.accumulator.hasten(now, place, cells, cell);
+        true
+    }
+
+    /// Callers wait for memory, or do not any more.
+    pub(crate) fn handle_memory_pressure(&mut self, now: Instant, waiting: bool) {
+        self.woken(now);
+        self.accumulator.set_hurry(now, waiting || self.closing);
+    }
+
+    pub(crate) fn handle_flush(&mut self, now: Instant, promise: Promise) {
+        self.woken(now);
+        self.accumulator.begin_flush(now, promise);
+    }
+
+    /// Nothing more will come: send what there is.
+    pub(crate) fn handle_close(&mut self, now: Instant) {
+        self.woken(now);
+        self.closing = true;
+        self.accumulator.set_hurry(now, true);
+    }
+
+    /// Ends at once: whatever is not acknowledged fails. Returns how many records that were, and the first error.
+    pub(crate) fn handle_forced_close(&mut self, now: Instant) -> Option<(usize, DeliveryError)> {
+        self.woken(now);
+        self.closing = true;
+        self.closed = true;
+        let failed = self.fail_all(now, &DeliveryCause::Closed);
+        let conns: Vec<ConnId> = self.brokers.nodes.values().filter_map(broker::Broker::conn).collect();
+        for conn in conns {
+            self.actions.push_back(Action::HangUp { conn });
+        }
+        failed
+    }
+
+    /// The shell cannot go on: whatever is not acknowledged fails with the cause given.
+    pub(crate) fn fail_everything(&mut self, now: Instant, cause: &str) {
+        self.woken(now);
+        self.fail_all(now, &DeliveryCause::SenderDied(cause.into()));
+    }
+
+    // ---- what the network did
+
+    pub(crate) fn handle_connected(&mut self, now: Instant, conn: ConnId) {
+        self.woken(now);
+        let Some(node) = self.brokers.node_of(conn) else { return };
+        if self.brokers.connected(now, node).is_some() {
+            self.ask_versions(now, node, ApiKey::ApiVersions.max_version());
+        }
+    }
+
+    /// A dial failed or a connection ended; `cause` says why and where.
+    pub(crate) fn handle_disconnected(&mut self, now: Instant, conn: ConnId, cause: String) {
+        self.woken(now);
+        self.lose(now, conn, &cause);
+    }
+
+    pub(crate) fn handle_received(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        self.woken(now);
+        if let Some(session) = self.session(conn) {
+            session.frames.push(bytes);
+        }
+        loop {
+            let Some(session) = self.session(conn) else { return };
+            let Some(oldest) = session.in_flight.front() else {
+                self.hang_up(now, conn, "it sent an answer that nobody asked for");
+                return;
+            };
+            let cap = largest_answer(oldest.api);
+            match session.frames.next(cap) {
+                Ok(None) => return,
+                Ok(Some(frame)) => {
+                    let request = session.in_flight.pop_front().expect("looked at above");
+                    self.handle_answer(now, conn, request, &frame);
+                    if self.session(conn).is_none_or(|s| s.in_flight.is_empty() && !s.frames.is_mid_frame()) {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    self.hang_up(now, conn, &error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One request, in order, has gone to the kernel completely.
+    pub(crate) fn handle_written(&mut self, now: Instant, conn: ConnId) {
+        let written = self.session(conn).and_then(|s| s.unwritten.pop_front());
+        if let Some(Purpose::Produce(sent)) = written.and_then(|w| w.purpose) {
+            self.woken(now);
+            self.unacknowledged(now, sent);
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.woken(now);
+    }
+
+    // ---- what is to be done
+
+    /// The next thing to do, in order.
+    pub(crate) fn poll_action(&mut self, now: Instant) -> Option<Action> {
+        loop {
+            if let Some(action) = self.actions.pop_front() {
+                return Some(action);
+            }
+            if !std::mem::take(&mut self.dirty) {
+                self.settling.finish();
+                return None;
+            }
+            self.work(now);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due; `None`: not before something else happens.
+    pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
+        let now = self.now;
+        let wants_any_broker = self.metadata.next_due().is_some_and(|at| at <= now) || self.id_is_due(now);
+        let id = match self.producer_id {
+            ProducerId::Wanted { not_before, .. } if self.has_use_for_an_id() => Some(not_before),
+            _ => None,
+        };
+        let ready = self.accumulator.ready_nodes();
+        let brokers = self.brokers.nodes.iter().filter_map(|(node, broker)| {
+            let wanted = ready.contains(node) || (wants_any_broker && broker.listed);
+            let retry = if matches!(broker.link, Link::Down) { broker.retry_at } else { None };
+            wanted.then_some([retry, broker.throttled_until])
+        });
+        let brokers = brokers.flatten().flatten().filter(|at| *at > now).min();
+        [
+            self.accumulator.next_deadline(),
+            self.brokers.next_deadline(self.settings.connections_max_idle),
+            self.metadata.next_due(),
+            id,
+            brokers,
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|at| *at > now)
+        .min()
+    }
+
+    /// What must wake the shell from its sleep.
+    pub(crate) fn appetite(&mut self) -> Level {
+        let in_flight = self.accumulator.in_flight();
+        if in_flight == 0 && self.accumulator.unsettled() == 0 {
+            return Level::AnyRecord;
+        }
+        if in_flight == 0 {
+            return if self.settings.linger.is_zero() { Level::AnyRecord } else { Level::AnyChunk };
+        }
+        let (now, max) = (self.now, self.settings.max_in_flight);
+        let has_room = self.brokers.nodes.values_mut().any(|b| b.can_take(now, max).is_some());
+        match (has_room, self.settings.linger.is_zero()) {
+            (false, _) => Level::NothingButUrgent,
+            (true, true) => Level::AnyRecord,
+            (true, false) => Level::ManyChunks,
+        }
+    }
+
+    /// Bytes to give back to `buffer.memory`.
+    pub(crate) fn take_released(&mut self) -> usize {
+        std::mem::take(&mut self.released)
+    }
+
+    /// A close was asked for, and nothing is left to do.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.closed || (self.closing && self.accumulator.unsettled() == 0)
+    }
+
+    // ---- the work of a turn
+
+    fn work(&mut self, now: Instant) {
+        self.accumulator.advance(now);
+        self.expire(now);
+        self.give_up_doomed(now);
+        for (conn, overdue) in self.brokers.overdue(now, self.settings.connections_max_idle) {
+            self.hang_up_overdue(now, conn, overdue);
+        }
+        if self.accumulator.take_leaderless() {
+            self.metadata.want(now);
+        }
+        self.refresh_metadata(now);
+        self.get_producer_id(now);
+        self.send_ready(now);
+        self.give_up_doomed(now);
+        while let Some(promise) = self.accumulator.pop_flushed() {
+            self.actions.push_back(Action::Answer(promise));
+        }
+    }
+
+    fn refresh_metadata(&mut self, now: Instant) {
+        if self.settings.metadata_recovery_rebootstrap
+            && self.metadata.overdue(now) > self.settings.rebootstrap_trigger
+        {
+            self.rebootstrap(now);
+        }
+        if !self.metadata.is_due(now) {
+            return;
+        }
+        let Some(node) = self.any_broker(now) else { return };
+        let version = match self.usable(node, ApiKey::Metadata) {
+            Ok(version) => version,
+            Err(reason) => {
+                let random = self.random.next();
+                self.metadata.fail(now, random);
+                self.note_metadata_error(reason);
+                return;
+            }
+        };
+        let names = self.metadata.begin();
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let request = MetadataRequest { topics: Some(&names), allow_auto_topic_creation: true };
+        self.request(now, node, ApiKey::Metadata, version, Purpose::Metadata, |out| request.encode(version, out));
+    }
+
+    /// A broker that can be asked now. If there is none, one is dialed.
+    fn any_broker(&mut self, now: Instant) -> Option<i32> {
+        let max = self.settings.max_in_flight;
+        for _ in 0..2 {
+            let random = self.random.next();
+            match self.brokers.least_loaded(now, max, random) {
+                Ok(node) => return Some(node),
+                Err(Some(node)) => {
+                    self.dial(now, node);
+                    return None;
+                }
+                Err(None) => {
+                    let rebootstrap = self.settings.metadata_recovery_rebootstrap;
+                    if !rebootstrap || self.brokers.any_ready() || self.brokers.any_connecting() {
+                        return None;
+                    }
+                    self.brokers.use_bootstrap();
+                }
+            }
+        }
+        None
+    }
+
+    /// Metadata has not been had for too long: whoever is connected seems not to know (KIP-1102).
+    fn rebootstrap(&mut self, now: Instant) {
+        log::info!("no metadata for {:?}: starting again from bootstrap.servers", self.metadata.overdue(now));
+        let conns: Vec<ConnId> =
+            self.brokers.nodes.iter().filter(|(node, _)| **node >= 0).filter_map(|(_, b)| b.conn()).collect();
+        for conn in conns {
+            self.hang_up(now, conn, "metadata could not be had for metadata.recovery.rebootstrap.trigger.ms");
+        }
+        self.brokers.use_bootstrap();
+        self.metadata.restart_wait(now);
+    }
+
+    fn has_use_for_an_id(&self) -> bool {
+        self.accumulator.unsettled() > 0 || self.metadata.tracks_anything()
+    }
+
+    fn id_is_due(&self, now: Instant) -> bool {
+        matches!(self.producer_id, ProducerId::Wanted { not_before, .. } if not_before <= now)
+            && self.has_use_for_an_id()
+    }
+
+    fn get_producer_id(&mut self, now: Instant) {
+        if self.accumulator.wants_new_identity() && self.producer_id == ProducerId::Known {
+            self.producer_id = ProducerId::Wanted { not_before: now, failures: 0 };
+        }
+        let ProducerId::Wanted { failures, .. } = self.producer_id else { return };
+        if !self.id_is_due(now) {
+            return;
+        }
+        let Some(node) = self.any_broker(now) else { return };
+        let version = match self.usable(node, ApiKey::InitProducerId) {
+            Ok(version) => version,
+            Err(reason) => {
+                self.no_producer_id(now, failures, ErrorCode::UNSUPPORTED_VERSION, Some(reason));
+                return;
+            }
+        };
+        self.producer_id = ProducerId::Requested { failures };
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: i32::MAX,
+            producer_id: -1,
+            producer_epoch: -1,
+        };
+        self.request(now, node, ApiKey::InitProducerId, version, Purpose::InitProducerId, |out| {
+            request.encode(version, out);
+        });
+    }
+
+    fn no_producer_id(&mut self, now: Instant, failures: u32, code: ErrorCode, message: Option<String>) {
+        let pause = self.retry.delay(failures, self.random.next());
+        self.producer_id = ProducerId::Wanted { not_before: now + pause, failures: failures.saturating_add(1) };
+        if code.is_retriable() {
+            log::debug!("no producer id yet: {code}");
+            return;
+        }
+        log::warn!("no producer id: {code}");
+        let message = Some(match message {
+            Some(message) => format!("asking for a producer id (enable.idempotence): {message}"),
+            None => "asking for a producer id (enable.idempotence)".into(),
+        });
+        self.fail_all(now, &DeliveryCause::Broker { code, message });
+    }
+
+    // ---- answers
+
+    fn handle_answer(&mut self, now: Instant, conn: ConnId, request: InFlight<Purpose>, frame: &[u8]) {
+        let mut reader = Reader::new(frame);
+        let correlation = frame::response_header(request.api, request.version, &mut reader);
+        let body = &frame[reader.position()..];
+        let Some(node) = self.brokers.node_of(conn) else { return };
+        let result = match correlation {
+            Ok(correlation) if correlation != request.correlation => Err((
+                request.purpose,
+                format!("it answered request {correlation} where {} was due", request.correlation),
+            )),
+            Err(error) => Err((request.purpose, broken(request.api, &error))),
+            Ok(_) => match request.purpose {
+                Purpose::ApiVersions => self.versions_answered(now, node, request.version, body),
+                Purpose::Metadata => self.metadata_answered(now, node, request.version, body),
+                Purpose::InitProducerId => self.id_answered(now, node, request.version, body),
+                Purpose::Produce(sent) => self.produce_answered(now, node, request.version, body, sent),
+            },
+        };
+        if let Err((purpose, cause)) = result {
+            self.give_up(now, node, purpose, &cause);
+            self.hang_up(now, conn, &cause);
+        }
+    }
+
+    fn versions_answered(&mut self, now: Instant, node: i32, version: i16, body: &[u8]) -> Answered {
+        let answer =
+            ApiVersionsResponse::decode(version, body).map_err(|e| (Purpose::ApiVersions, broken(ApiKey::ApiVersions, &e)))?;
+        if answer.error == ErrorCode::UNSUPPORTED_VERSION && version > 0 {
+            // The broker lists what it can do in any case; if not, every broker knows version 0.
+            let offered = answer.api_keys.iter().find(|(key, ..)| *key == ApiKey::ApiVersions.key());
+            let lower = offered.map_or(0, |(_, _, max)| (*max).clamp(0, version - 1));
+            self.ask_versions(now, node, lower);
+            return Ok(());
+        }
+        if answer.error != ErrorCode::NONE {
+            return Err((Purpose::ApiVersions, format!("it refused ApiVersions: {}", answer.error)));
+        }
+        let pause = answer.throttle_time_ms;
+        self.brokers.negotiated(now, node, Versions::new(&answer));
+        self.throttle(now, node, version >= 2, pause);
+        if let Some(broker) = self.brokers.get(node) {
+            log::info!("connected to {}", broker.label);
+        }
+        Ok(())
+    }
+
+    fn metadata_answered(&mut self, now: Instant, node: i32, version: i16, body: &[u8]) -> Answered {
+        let answer = MetadataResponse::decode(version, &mut Reader::new(body))
+            .map_err(|e| (Purpose::Metadata, broken(ApiKey::Metadata, &e)))?;
+        self.throttle(now, node, version >= 6, answer.throttle_time_ms);
+        let random = self.random.next();
+        if answer.error != ErrorCode::NONE || answer.brokers.is_empty() {
+            self.metadata.fail(now, random);
+            if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap {
+                self.rebootstrap(now);
+            }
+            self.note_metadata_error(match answer.error {
+                ErrorCode::NONE => "the broker named no brokers in its answer".into(),
+                code => code.to_string(),
+            });
+            return Ok(());
+        }
+        for moved in self.brokers.update(&answer.brokers, true) {
+            if let Some(conn) = self.brokers.get(moved.node_id).and_then(|b| b.conn()) {
+                self.hang_up(now, conn, "the node has moved to another address");
+            }
+            self.brokers.replace(&moved);
+        }
+        let accumulator = &self.accumulator;
+        let changes = self.metadata.apply(now, &answer, version >= 9, random, |topic| accumulator.has_batches(topic));
+        for change in changes {
+            self.lead(now, change);
+        }
+        self.publish();
+        Ok(())
+    }
+
+    fn id_answered(&mut self, now: Instant, node: i32, version: i16, body: &[u8]) -> Answered {
+        let answer = InitProducerIdResponse::decode(version, &mut Reader::new(body))
+            .map_err(|e| (Purpose::InitProducerId, broken(ApiKey::InitProducerId, &e)))?;
+        self.throttle(now, node, version >= 1, answer.throttle_time_ms);
+        let ProducerId::Requested { failures } = self.producer_id else { return Ok(()) };
+        if answer.error != ErrorCode::NONE {
+            self.no_producer_id(now, failures, answer.error, None);
+        } else if answer.producer_id < 0 || answer.producer_epoch < 0 {
+            let nonsense = format!("producer id {} epoch {}", answer.producer_id, answer.producer_epoch);
+            return Err((Purpose::InitProducerId, format!("it gave out {nonsense}")));
+        } else {
+            self.producer_id = ProducerId::Known;
+            let identity = Identity { id: answer.producer_id, epoch: answer.producer_epoch };
+            log::debug!("producer id {} epoch {}", identity.id, identity.epoch);
+            self.accumulator.set_identity(now, Some(identity));
+        }
+        Ok(())
+    }
+
+    /// What becomes of a request that will not be answered.
+    fn give_up(&mut self, now: Instant, node: i32, purpose: Purpose, cause: &str) {
+        match purpose {
+            Purpose::ApiVersions => {}
+            Purpose::Metadata => {
+                let random = self.random.next();
+                self.metadata.fail(now, random);
+            }
+            Purpose::InitProducerId => {
+                if let ProducerId::Requested { failures } = self.producer_id {
+                    self.no_producer_id(now, failures, ErrorCode::NETWORK_EXCEPTION, None);
+                }
+            }
+            Purpose::Produce(sent) => self.produce_unanswered(now, node, sent, cause),
+        }
+    }
+
+    fn throttle(&mut self, now: Instant, node: i32, by_client: bool, pause_ms: i32) {
+        if by_client
+            && pause_ms > 0
+            && let Some(broker) = self.brokers.get(node)
+        {
+            broker.throttle(now, Duration::from_millis(pause_ms as u64));
+        }
+    }
+
+    fn lead(&mut self, now: Instant, change: Leadership) {
+        let rack = self.settings.rack_aware.then_some(self.settings.client_rack.as_str());
+        let in_rack = rack.is_some_and(|rack| self.brokers.in_rack(change.leader, rack));
+        let place = (change.topic, change.partition);
+        self.accumulator.set_leader(now, place, change.leader, change.epoch, in_rack, change.recreated);
+    }
+
+    fn publish(&mut self) {
+        self.hub.published().publish(self.metadata.snapshot());
+    }
+
+    /// Tells whoever waits for metadata what stands in the way.
+    fn note_metadata_error(&mut self, error: String) {
+        if self.metadata.last_error.as_ref() != Some(&error) {
+            self.metadata.last_error = Some(error);
+            self.publish();
+        }
+    }
+
+    // ---- connections
+
+    fn dial(&mut self, now: Instant, node: i32) {
+        let random = self.random.next();
+        let (conn, timeout) = self.brokers.dial(now, node, random);
+        let broker = self.brokers.get(node).expect("dialed above");
+        log::debug!("connecting to {}", broker.label);
+        let (host, port) = (Arc::clone(&broker.host), broker.port);
+        self.actions.push_back(Action::Dial { conn, host, port, timeout });
+    }
+
+    fn hang_up_overdue(&mut self, now: Instant, conn: ConnId, overdue: Overdue) {
+        match overdue {
+            Overdue::Setup => {
+                self.hang_up(now, conn, "no connection within socket.connection.setup.timeout.ms");
+            }
+            Overdue::Request(api, waited) => {
+                let limit = self.settings.request_timeout;
+                self.hang_up(
+                    now,
+                    conn,
+                    &format!("no answer to {} in {waited:.1?} (request.timeout.ms={})", api.name(), limit.as_millis()),
+                );
+            }
+            Overdue::Write => {
+                let limit = self.settings.request_timeout.as_millis();
+                self.hang_up(now, conn, &format!("a request could not be written (request.timeout.ms={limit})"));
+            }
+            Overdue::Idle => self.hang_up(now, conn, "idle for connections.max.idle.ms"),
+        }
+    }
+
+    fn hang_up(&mut self, now: Instant, conn: ConnId, cause: &str) {
+        if self.brokers.node_of(conn).is_some() {
+            self.actions.push_back(Action::HangUp { conn });
+            self.lose(now, conn, cause);
+        }
+    }
+
+    fn lose(&mut self, now: Instant, conn: ConnId, cause: &str) {
+        let random = self.random.next();
+        let Some(lost) = self.brokers.lost(now, conn, random) else { return };
+        log::info!("no connection to {}: {cause}", lost.label);
+        let asked_metadata = lost.requests.iter().any(|p| matches!(p, Purpose::Metadata));
+        for purpose in lost.requests {
+            self.give_up(now, lost.node, purpose, cause);
+        }
+        if lost.was_ready || asked_metadata {
+            self.metadata.want(now);
+        }
+        self.note_metadata_error(format!("no connection to {}: {cause}", lost.label));
+        self.dirty = true;
+    }
+
+    fn session(&mut self, conn: ConnId) -> Option<&mut broker::Session<Purpose>> {
+        let node = self.brokers.node_of(conn)?;
+        self.brokers.get(node)?.session()
+    }
+
+    fn usable(&mut self, node: i32, api: ApiKey) -> Result<i16, String> {
+        let broker = self.brokers.get(node).expect("a node that was chosen is known");
+        let label = Arc::clone(&broker.label);
+        let session = broker.session().expect("a node that was chosen is connected");
+        session.usable(api, i16::MAX).map_err(|reason| format!("broker {label} is too old or too new: {reason}"))
+    }
+
+    fn ask_versions(&mut self, now: Instant, node: i32, version: i16) {
+        let request = ApiVersionsRequest { software_name: SOFTWARE_NAME, software_version: SOFTWARE_VERSION };
+        self.request(now, node, ApiKey::ApiVersions, version, Purpose::ApiVersions, |out| request.encode(version, out));
+    }
+
+    fn request(
+        &mut self,
+        now: Instant,
+        node: i32,
+        api: ApiKey,
+        version: i16,
+        purpose: Purpose,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let deadline = now + self.settings.request_timeout;
+        let session = self.brokers.get(node).and_then(|b| b.session()).expect("a node that is asked is connected");
+        let correlation = session.next_correlation();
+        let head = frame::request(api, version, correlation, &self.settings.client_id, body);
+        let conn = session.conn;
+        session.sent(now, InFlight { correlation, api, version, sent: now, deadline, purpose });
+        self.actions.push_back(Action::Transmit { conn, transmit: Transmit { head, bodies: Vec::new() } });
+    }
+
+    fn woken(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        self.dirty = true;
+    }
+}
+
+/// Done, or the request is not answered and the broker does not make sense: why.
+type Answered = Result<(), (Purpose, String)>;
+
+fn broken(api: ApiKey, error: &DecodeError) -> String {
+    format!("its answer to {} makes no sense: {error}", api.name())
+}
+
+/// The most that an answer may take: beyond it a length is a mistake or an attack.
+fn largest_answer(api: ApiKey) -> usize {
+    match api {
+        ApiKey::ApiVersions | ApiKey::InitProducerId => 1 << 20,
+        ApiKey::Produce => 8 << 20,
+        ApiKey::Metadata => 64 << 20,
+    }
+}
+
+/// Small, fast and the same for the same seed; jitter and the choice of partitions need no more.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+const SOFTWARE_NAME: &str = env!("CARGO_PKG_NAME");
+const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,583 @@
+//! The sender thread: one loop round the engine, and every system call there is.
+//!
+//! The loop carries things between four parties and decides nothing that is about Kafka: callers reach it through the
+//! [`Hub`], sockets through the poller, user code through the callback thread, and the [`Engine`] says what to do next.
+//! It sees actions and bytes and knows no message.
+//!
+//! A turn reads the clock once, does a bounded amount of work for everybody, and sleeps only if nobody has any left.
+//! Nothing else in it may block: a look-up of a name has a thread of its own ([`dial`]), callbacks have one
+//! ([`callbacks`]), and a socket that takes no more bytes is left until it does ([`connection`]).
+
+mod callbacks;
+mod connection;
+mod dial;
+
+use std::{
+    any::Any,
+    collections::HashMap,
+    io::{self, ErrorKind},
+    mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use mio::{Events, Poll, Token, Waker};
+
+use self::{
+    callbacks::Callbacks,
+    connection::Connection,
+    dial::{Dialer, Outcome, SocketOptions, system_lookup},
+};
+use crate::{
+    engine::{Action, ConnId, Engine},
+    config,
+    handoff::{Awaited, Bell, Command, End, Hub, HubConfig, HubReceiver, Level, Promise, fail_here, sync::Mutex},
+};
+
+/// What the sender thread sleeps on. Made before the hub, which needs its bell.
+struct Poller {
+    poll: Poll,
+    waker: Arc<Waker>,
+}
+
+/// Wakes the sender thread, from any thread.
+struct WakerBell(Arc<Waker>);
+
+/// What the thread has to know beside what the engine knows.
+#[derive(Clone, Debug)]
+struct Settings {
+    /// `client.id`, for the names of the threads.
+    client_id: String,
+    sockets: SocketOptions,
+    /// Whether what the kernel has not sent yet is lost when the engine hangs up: yes, unless nobody would ever learn
+    /// that it was (`acks=0`).
+    abort_on_hang_up: bool,
+}
+
+impl Poller {
+    fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        Ok(Self { poll, waker })
+    }
+
+    fn bell(&self) -> WakerBell {
+        WakerBell(Arc::clone(&self.waker))
+    }
+}
+
+impl Bell for WakerBell {
+    fn ring(&self) {
+        if let Err(e) = self.0.wake() {
+            log::error!("the sender thread cannot be woken: {e}");
+        }
+    }
+}
+
+/// The sender thread, for whoever ends it.
+pub(crate) struct SenderThread {
+    pub(crate) hub: Arc<Hub>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    ended: Awaited,
+}
+
+impl SenderThread {
+    /// Waits until the thread has ended, and all callbacks with it; `false` if the deadline passes first.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
+        let ended = self.ended.wait(deadline).is_some();
+        if ended && let Some(thread) = self.thread.lock().take() {
+            // It has nothing left to do but to return. A panic of its own was reported as the hub's end.
+            let _ = thread.join();
+        }
+        ended
+    }
+}
+
+/// Starts a producer's machinery: the hub, the engine and the thread that drives it.
+pub(crate) fn start(settings: Arc<config::Settings>, seed: u64) -> io::Result<SenderThread> {
+    let poller = Poller::new()?;
+    let hub_config = HubConfig {
+        buffer_memory: settings.buffer_memory,
+        chunk_bytes: CHUNK_BYTES,
+        channel_capacity: CHANNEL_CAPACITY,
+        linger: settings.linger,
+        ring_threshold: RING_THRESHOLD,
+    };
+    let (hub, receiver) = Hub::new(hub_config, Box::new(poller.bell()));
+    let shell = Settings {
+        client_id: settings.client_id.clone(),
+        sockets: SocketOptions { send_buffer: settings.send_buffer, receive_buffer: settings.receive_buffer },
+        abort_on_hang_up: settings.acks != 0,
+    };
+    let (promise, ended) = Promise::new();
+    let engine = {
+        let hub = Arc::clone(&hub);
+        move |now| Engine::new(settings, hub, seed, now)
+    };
+    let thread = spawn(poller, shell, Arc::clone(&hub), receiver, engine, promise)?;
+    Ok(SenderThread { hub, thread: Mutex::new(Some(thread)), ended })
+}
+
+/// Starts the sender thread. `engine` makes the engine on it.
+///
+/// It ends when the engine has finished after a close, and in no other way than by a fault before. However it ends, the
+/// hub is dead then, every record has its outcome, and every callback has returned: joining the thread waits for the
+/// user's code.
+fn spawn(
+    poller: Poller,
+    settings: Settings,
+    hub: Arc<Hub>,
+    receiver: HubReceiver,
+    engine: impl FnOnce(Instant) -> Engine + Send + 'static,
+    ended: Promise,
+) -> io::Result<JoinHandle<()>> {
+    let client_id = settings.client_id.replace('\0', "");
+    let callbacks = Arc::new(Callbacks::new(format!("kafka-producer-callbacks | {client_id}"), {
+        let (hub, bell) = (Arc::clone(&hub), poller.bell());
+        Arc::new(move |bytes| {
+            hub.budget().release(bytes);
+            // A waiter whose need fits now is woken by the sender thread on its way to sleep, and it may sleep already.
+            if hub.budget().waiting() > 0 {
+                bell.ring();
+            }
+        })
+    }));
+    hub.set_callback_sink({
+        let callbacks = Arc::clone(&callbacks);
+        Box::new(move |refused, error| {
+            callbacks.run(move || {
+                fail_here(refused, &error);
+                0
+            });
+        })
+    });
+    let spare = Arc::clone(&callbacks);
+    thread::Builder::new()
+        .name(format!("kafka-producer-network-thread | {client_id}"))
+        .spawn(move || {
+            live_and_die(poller, &settings, hub, receiver, callbacks, engine);
+            ended.fulfil();
+        })
+        // The callbacks hold the hub and the hub holds the callbacks, until they are told that it is over.
+        .inspect_err(|_| spare.finish())
+}
+
+fn live_and_die(
+    poller: Poller,
+    settings: &Settings,
+    hub: Arc<Hub>,
+    receiver: HubReceiver,
+    callbacks: Arc<Callbacks>,
+    engine: impl FnOnce(Instant) -> Engine,
+) {
+    let mut sender = None;
+    let life = catch_unwind(AssertUnwindSafe(|| {
+        let engine = engine(read_clock());
+        let new = Sender::new(poller, settings, Arc::clone(&hub), receiver, Arc::clone(&callbacks), engine)?;
+        sender.insert(new).run()
+    }));
+    let end = match life {
+        Ok(Ok(())) => End::Closed,
+        Ok(Err(e)) => format!("the system does not let the sender thread wait for its sockets: {e}").into(),
+        Err(panic) => format!("the sender thread panicked: {}", panic_message(&*panic)).into(),
+    };
+    // First the hub, so that nothing is accepted any more and everybody who fails from here on learns the cause; then
+    // the engine and the channel, whose records fail as they are dropped; then the callbacks of all of these.
+    hub.die(end);
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(sender))) {
+        log::error!("the end of the sender thread panicked: {}", panic_message(&*panic));
+    }
+    callbacks.finish();
+}
+
+struct Sender {
+    engine: Engine,
+    hub: Arc<Hub>,
+    receiver: HubReceiver,
+    callbacks: Arc<Callbacks>,
+    poll: Poll,
+    dialer: Dialer,
+    connections: HashMap<ConnId, Connection>,
+    abort_on_hang_up: bool,
+    /// What the engine said last about when it must be called.
+    deadline: Option<Instant>,
+    /// How long a record may lie in an open chunk unseen while the thread is awake or sleeps with something to do.
+    tick: Duration,
+    next_steal: Instant,
+    /// Whether somebody waits for a record that the engine has.
+    waited_for: bool,
+    /// Whether the engine was told that callers wait for memory.
+    pressed: bool,
+    /// Connections with a transmit that nothing was written of yet, or with room again.
+    unwritten: Vec<ConnId>,
+    /// Connections that have more bytes than one turn takes. The poller does not report them again.
+    unread: Vec<ConnId>,
+    buffer: Box<[u8]>,
+}
+
+impl Sender {
+    fn new(
+        poller: Poller,
+        settings: &Settings,
+        hub: Arc<Hub>,
+        receiver: HubReceiver,
+        callbacks: Arc<Callbacks>,
+        engine: Engine,
+    ) -> io::Result<Self> {
+        let Poller { poll, waker } = poller;
+        let tick = hub.tick();
+        Ok(Self {
+            dialer: Dialer::new(poll.registry().try_clone()?, waker, settings.sockets, system_lookup),
+            engine,
+            hub,
+            receiver,
+            callbacks,
+            poll,
+            connections: HashMap::new(),
+            abort_on_hang_up: settings.abort_on_hang_up,
+            deadline: None,
+            tick,
+            next_steal: read_clock(),
+            waited_for: false,
+            pressed: false,
+            unwritten: Vec::new(),
+            unread: Vec::new(),
+            buffer: vec![0; READ_BUFFER].into(),
+        })
+    }
+
+    /// Until the engine has finished after a close.
+    fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let now = read_clock();
+            self.handle_sockets(now, &events);
+            self.handle_callers(now);
+            if self.deadline.is_some_and(|at| at <= now) {
+                self.engine.handle_timeout(now);
+            }
+            self.act(now);
+            self.give_back();
+            if self.engine.is_finished() {
+                return Ok(());
+            }
+            if let Err(e) = self.sleep(now, &mut events) {
+                self.engine.fail_everything(now, &format!("no socket can be waited for any more: {e}"));
+                self.act(now);
+                return Err(e);
+            }
+        }
+    }
+
+    /// What the network has brought.
+    fn handle_sockets(&mut self, now: Instant, events: &Events) {
+        for conn in mem::take(&mut self.unread) {
+            self.receive(now, conn);
+        }
+        for event in events.iter().filter(|event| event.token() != WAKER) {
+            let conn = ConnId(event.token().0 as u64);
+            // A connection that was given up between the poll and now is in neither place.
+            if self.connections.contains_key(&conn) {
+                if event.is_writable() {
+                    self.unwritten.push(conn);
+                }
+                self.receive(now, conn);
+            } else {
+                self.dialer.handle_ready(now, conn);
+            }
+        }
+        self.dialer.handle_timeout(now);
+        while let Some((conn, outcome)) = self.dialer.poll_outcome() {
+            match outcome {
+                Outcome::Connected(stream, peer) => {
+                    match Connection::new(stream, peer, self.poll.registry(), token(conn)) {
+                        Ok(connection) => {
+                            self.connections.insert(conn, connection);
+                            self.engine.handle_connected(now, conn);
+                        }
+                        Err(e) => self.engine.handle_disconnected(now, conn, e.to_string()),
+                    }
+                }
+                Outcome::Failed(cause) => self.engine.handle_disconnected(now, conn, cause),
+            }
+        }
+    }
+
+    /// What the callers want: lanes first, then the channel that they were emptied into, then what refers to records
+    /// that came through it.
+    fn handle_callers(&mut self, now: Instant) {
+        let forced = self.receiver.is_forced();
+        let short_of_memory = self.hub.budget().waiting() > 0;
+        if forced || short_of_memory || self.next_steal <= now {
+            self.steal(now);
+        }
+        if short_of_memory {
+            self.receiver.reclaim_credit();
+        }
+        let mut gets = self.receiver.take_gets();
+        for (cells, _) in &gets {
+            self.receiver.steal(cells.lane());
+        }
+        for _ in 0..if forced { usize::MAX } else { MAX_COMMANDS_PER_TURN } {
+            match self.receiver.try_recv() {
+                Some(Command::Chunk(chunk)) => self.engine.handle_chunk(now, chunk),
+                Some(Command::Flush(promise)) => self.engine.handle_flush(now, promise),
+                Some(Command::Close) => self.engine.handle_close(now),
+                None => break,
+            }
+        }
+        for topic in self.receiver.take_wishes() {
+            self.engine.handle_wish(now, topic);
+        }
+        let asked = gets.len();
+        gets.retain(|(cells, cell)| !self.engine.handle_get(now, cells, *cell));
+        self.waited_for |= gets.len() < asked;
+        for (cells, cell) in gets {
+            self.receiver.keep_get(cells, cell);
+        }
+        if short_of_memory || self.pressed {
+            self.pressed = short_of_memory;
+            self.engine.handle_memory_pressure(now, short_of_memory);
+        }
+        if forced && let Some((count, first)) = self.engine.handle_forced_close(now) {
+            self.hub.note_abandoned(count, first);
+        }
+    }
+
+    /// Does what the engine says until it has nothing more to say.
+    fn act(&mut self, now: Instant) {
+        loop {
+            while let Some(action) = self.engine.poll_action(now) {
+                match action {
+                    Action::Dial { conn, host, port, timeout } => {
+                        self.dialer.dial(now, conn, host, port, timeout)
+                    }
+                    Action::Transmit { conn, transmit } => {
+                        if let Some(connection) = self.connections.get_mut(&conn) {
+                            if connection.push(transmit) {
+                                self.unwritten.push(conn);
+                            }
+                        }
+                    }
+                    Action::HangUp { conn } => self.hang_up(conn),
+                    Action::Complete(batch) => self.callbacks.run(move || batch.run()),
+                    Action::Answer(promise) => self.callbacks.run_in_turn(move || promise.fulfil()),
+                }
+            }
+            // All transmits of a connection together, and at once instead of when the poller says so: there nearly
+            // always is room.
+            if self.unwritten.is_empty() {
+                break;
+            }
+            for conn in mem::take(&mut self.unwritten) {
+                self.write(now, conn);
+            }
+        }
+        self.deadline = self.engine.poll_timeout();
+    }
+
+    fn give_back(&mut self) {
+        let bytes = self.engine.take_released();
+        if bytes == 0 {
+            return;
+        }
+        self.hub.budget().release(bytes);
+        // On a busy core the waiter that was just woken sends its next record now, to a thread that is awake and need
+        // not be rung; otherwise it would find it asleep.
+        if mem::take(&mut self.waited_for) {
+            thread::yield_now();
+        }
+    }
+
+    /// Waits for whatever comes first: a socket, a caller, a deadline. Returns at once if there is work already.
+    fn sleep(&mut self, now: Instant, events: &mut Events) -> io::Result<()> {
+        let level = self.engine.appetite();
+        let wake_at = earlier(self.deadline, self.dialer.poll_timeout());
+        // Above the lowest level nobody rings for a record in an open chunk.
+        let wake_at = if level == Level::AnyRecord { wake_at } else { earlier(wake_at, Some(self.next_steal)) };
+        let idle = self.unread.is_empty() && !self.dialer.has_outcome() && wake_at.is_none_or(|at| at > now);
+        let timeout = match if idle { self.receiver.doze(level) } else { None } {
+            None => Some(Duration::ZERO),
+            Some(limit) => match wake_at {
+                Some(at) => Some((at - now).min(limit)),
+                None => (limit != Duration::MAX).then_some(limit),
+            },
+        };
+        let polled = self.poll.poll(events, timeout);
+        self.receiver.awake();
+        match polled {
+            // A signal, with nothing to see: the events of the poll before must not be seen twice.
+            Err(e) if e.kind() == ErrorKind::Interrupted => events.clear(),
+            other => return other,
+        }
+        Ok(())
+    }
+
+    /// Has every lane's open chunk pushed into the channel.
+    fn steal(&mut self, now: Instant) {
+        let busy = self.receiver.steal_all();
+        self.next_steal = now + if busy { BUSY_LANE_RETRY } else { self.tick };
+    }
+
+    fn receive(&mut self, now: Instant, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let mut received = 0;
+        let cause = loop {
+            if received >= MAX_BYTES_PER_TURN {
+                self.unread.push(conn);
+                return;
+            }
+            match connection.read(&mut self.buffer) {
+                Ok(0) => break format!("{} closed the connection", connection.peer()),
+                Ok(n) => {
+                    received += n;
+                    self.engine.handle_received(now, conn, &self.buffer[..n]);
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) => break format!("the connection to {} broke: {e}", connection.peer()),
+            }
+        };
+        self.lose(now, conn, cause);
+    }
+
+    fn write(&mut self, now: Instant, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let (written, outcome) = connection.write(self.poll.registry(), token(conn));
+        for _ in 0..written {
+            self.engine.handle_written(now, conn);
+        }
+        if let Err(e) = outcome {
+            let cause = format!("the connection to {} broke: {e}", connection.peer());
+            // A broker that answers and then closes has answered.
+            self.receive(now, conn);
+            self.lose(now, conn, cause);
+        }
+    }
+
+    /// Unless the connection is lost already.
+    fn lose(&mut self, now: Instant, conn: ConnId, cause: String) {
+        if self.forget(conn).is_some() {
+            log::debug!("{cause}");
+            self.engine.handle_disconnected(now, conn, cause);
+        }
+    }
+
+    fn hang_up(&mut self, conn: ConnId) {
+        if self.dialer.cancel(conn) {
+            return;
+        }
+        if let Some(connection) = self.forget(conn) {
+            log::debug!("hung up on {}", connection.peer());
+            if self.abort_on_hang_up {
+                connection.abort();
+            }
+        }
+    }
+
+    fn forget(&mut self, conn: ConnId) -> Option<Connection> {
+        let connection = self.connections.remove(&conn)?;
+        self.dialer.handle_lost(connection.peer(), connection.heard());
+        Some(connection)
+    }
+}
+
+/// A connection's name in the poller. One is never reused, so a late event of a closed socket finds nobody.
+fn token(conn: ConnId) -> Token {
+    Token(conn.0 as usize)
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    a.into_iter().chain(b).min()
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "with something that is not text",
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "time has to enter somewhere: here, once a turn")]
+fn read_clock() -> Instant {
+    Instant::now()
+}
+
+/// What a thread hands over at a time. With 4 KiB the threads switch twice as often.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// With 64, callers with records of 1 KiB block although the sender thread could take more.
+const CHANNEL_CAPACITY: usize = 256;
+
+/// So many chunks wake a sender thread that an answer will wake anyway.
+const RING_THRESHOLD: usize = 8;
+
+/// No connection has it: they are counted from 0.
+const WAKER: Token = Token(usize::MAX);
+
+/// A megabyte of full chunks. With more, a slow codec keeps the sockets waiting for too long.
+const MAX_COMMANDS_PER_TURN: usize = 64;
+
+/// More than a turn's answers, but for a hostile peer or an enormous cluster's metadata, which must not keep the other
+/// sockets waiting.
+const MAX_BYTES_PER_TURN: usize = 256 * 1024;
+
+/// Most answers fit, so that one read takes them whole.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// What does not fit is reported by the next poll.
+const EVENTS: usize = 256;
+
+/// A lane is busy while its owner is inside `send`, for less than a microsecond unless it lost its core there.
+const BUSY_LANE_RETRY: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn a_ring_from_another_thread_ends_the_sleep_also_when_it_came_before() {
+        let mut poller = Poller::new().unwrap();
+        let mut events = Events::with_capacity(8);
+        for _ in 0..100 {
+            let bell = poller.bell();
+            let ringer = thread::Builder::new().spawn(move || bell.ring());
+            poller.poll.poll(&mut events, Some(LONG)).unwrap();
+            assert!(events.iter().any(|event| event.token() == WAKER), "nobody rang within {LONG:?}");
+            ringer.unwrap().join().unwrap();
+        }
+        poller.bell().ring();
+        poller.poll.poll(&mut events, Some(LONG)).unwrap();
+        assert!(events.iter().any(|event| event.token() == WAKER));
+    }
+
+    #[test]
+    fn the_earlier_of_two_deadlines_counts_and_none_is_never() {
+        let now = read_clock();
+        let later = now + LONG;
+        for (a, b, want) in [
+            (None, None, None),
+            (Some(now), None, Some(now)),
+            (None, Some(now), Some(now)),
+            (Some(now), Some(later), Some(now)),
+            (Some(later), Some(now), Some(now)),
+        ] {
+            assert_eq!(earlier(a, b), want);
+        }
+    }
+
+    #[test]
+    fn a_panic_is_quoted() {
+        let message = |panic: fn()| {
+            let panic = catch_unwind(panic).unwrap_err();
+            panic_message(&*panic).to_owned()
+        };
+        assert_eq!(message(|| panic!("plain")), "plain");
+        assert_eq!(message(|| panic!("with {}", 1)), "with 1");
+        assert_eq!(message(|| std::panic::panic_any(1)), "with something that is not text");
+    }
+}

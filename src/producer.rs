@@ -1,0 +1,494 @@
+//! [`Producer`]: the caller's half of everything.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    net::ToSocketAddrs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::{ProducerConfig, Settings},
+    delivery::DeliveryFuture,
+    error::{BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind},
+    handoff::{Callback, Entry, Hub, Partition, Patience, context},
+    net::{self, SenderThread},
+    partitioner::TopicPartitions,
+    record::{Headers, ProducerRecord, RecordMetadata},
+    serializer::{BytesSerializer, Serialized, Serializer},
+    wire::record::size_upper_bound,
+};
+
+/// Sends records to Kafka. Cheap to clone; clones share one sender thread, its memory and its connections, and may be
+/// used from any number of threads.
+///
+/// [`send`](Self::send) copies the record into memory and returns at once; a thread of the producer's own collects
+/// records into batches and sends them. The [`DeliveryFuture`] it returns tells where the record lies, once the broker
+/// has acknowledged it:
+///
+/// ```
+/// use kafka_producer::{Producer, ProducerConfig, ProducerRecord};
+/// # let cluster = kafka_producer::testing::Cluster::builder().topic("orders", 1).start()?;
+/// # let servers = cluster.bootstrap();
+///
+/// let producer = Producer::new(ProducerConfig::new(&servers))?;
+/// let metadata = producer.send(ProducerRecord::new("orders", "42 apples").key("customer-7"))?.get()?;
+/// assert_eq!(metadata.to_string(), "orders-0@0");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Or let many be on their way, and wait for all of them:
+///
+/// ```
+/// # use kafka_producer::{Producer, ProducerConfig, ProducerRecord};
+/// # let cluster = kafka_producer::testing::Cluster::builder().topic("orders", 1).start()?;
+/// # let producer = Producer::new(ProducerConfig::new(&cluster.bootstrap()))?;
+/// let pending: Vec<_> =
+///     (0..100).map(|i| producer.send(ProducerRecord::new("orders", &i.to_string()))).collect::<Result<_, _>>()?;
+/// producer.flush()?;
+/// assert!(pending.iter().all(|handle| handle.is_done()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Order
+/// Records of one thread to one partition are written in the order sent, also when they are sent again after an error
+/// (with idempotence, which is on unless it was turned off).
+///
+/// # The end
+/// [`close`](Self::close) waits until everything is acknowledged or has failed. Dropping the last clone waits for
+/// `drop.timeout.ms` (5 seconds; not at all while panicking), and then fails what is left, with an error in the log.
+pub struct Producer<K: ?Sized = [u8], V: ?Sized = [u8]> {
+    core: Arc<Core>,
+    key_serializer: Arc<dyn Serializer<K>>,
+    value_serializer: Arc<dyn Serializer<V>>,
+}
+
+/// What all clones share. Its drop is the last clone's.
+struct Core {
+    settings: Arc<Settings>,
+    hub: Arc<Hub>,
+    sender: SenderThread,
+    /// Whoever takes it closes what is the user's.
+    open: AtomicBool,
+    creator: u32,
+}
+
+/// A partition of a topic, as [`partitions_for`](Producer::partitions_for) lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartitionInfo {
+    /// The partition's number, from 0.
+    pub partition: i32,
+    /// The id of the broker that leads it, if one is known.
+    pub leader: Option<i32>,
+    /// The ids of the brokers that hold it.
+    pub replicas: Vec<i32>,
+    /// Those among them that are in sync with the leader.
+    pub in_sync_replicas: Vec<i32>,
+}
+
+impl Producer {
+    /// A producer of bytes and strings. Starts its thread; connects when the first record is sent.
+    ///
+    /// # Errors
+    /// Settings that are wrong, all of them at once; none of the `bootstrap.servers` can be resolved; the thread
+    /// cannot be started.
+    pub fn new(config: ProducerConfig) -> Result<Self, ConfigError> {
+        Self::with_serializers(config, BytesSerializer, BytesSerializer)
+    }
+}
+
+impl<K: ?Sized, V: ?Sized> Producer<K, V> {
+    /// A producer whose keys and values go through serializers. Use [`BytesSerializer`] for one that is bytes already.
+    ///
+    /// ```
+    /// use kafka_producer::{BytesSerializer, JsonSerializer, Producer, ProducerConfig, ProducerRecord};
+    /// # let cluster = kafka_producer::testing::Cluster::builder().topic("orders", 1).start()?;
+    /// # let servers = cluster.bootstrap();
+    ///
+    /// let producer: Producer<str, serde_json::Value> =
+    ///     Producer::with_serializers(ProducerConfig::new(&servers), BytesSerializer, JsonSerializer)?;
+    /// let order = serde_json::json!({"apples": 42});
+    /// producer.send(ProducerRecord::with_value("orders", Some(&order)).with_key(Some("customer-7")))?.get()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Producer::new).
+    pub fn with_serializers(
+        config: ProducerConfig,
+        key: impl Serializer<K> + 'static,
+        value: impl Serializer<V> + 'static,
+    ) -> Result<Self, ConfigError> {
+        let settings = Arc::new(config.resolve()?);
+        resolve_bootstrap(&settings)?;
+        let seed = RandomState::new().hash_one(std::process::id());
+        let sender = net::start(Arc::clone(&settings), seed).map_err(|error| cannot_start(&error))?;
+        let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
+        let core = Core { settings, hub, sender, open: AtomicBool::new(true), creator };
+        Ok(Self { core: Arc::new(core), key_serializer: Arc::new(key), value_serializer: Arc::new(value) })
+    }
+
+    /// Takes a record to be sent. Waits for the topic's metadata and for room in `buffer.memory` if it must, no longer
+    /// than `max.block.ms` for both.
+    ///
+    /// The handle may be dropped; the record is sent all the same. A thread that blocks in
+    /// [`get`](DeliveryFuture::get) does not wait for `linger.ms`.
+    ///
+    /// # Errors
+    /// The record was refused: nothing of it was taken, and it will never be written.
+    pub fn send(&self, record: ProducerRecord<'_, K, V>) -> Result<DeliveryFuture, SendError> {
+        self.accept(record, None, Patience::new(self.core.settings.max_block))
+    }
+
+    /// Like [`send`](Self::send), and calls `callback` with the outcome on a thread of the producer's own, before the
+    /// handle is done.
+    ///
+    /// Callbacks of one partition run in the order sent. A slow one holds up those behind it, never the sending. On
+    /// that thread nothing waits: a `send` that would have to is refused, and so are `flush`, `close` and `get` on a
+    /// handle that is not done. A panic ends that callback only.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); the callback is then dropped without being called.
+    pub fn send_with(
+        &self,
+        record: ProducerRecord<'_, K, V>,
+        callback: impl FnOnce(Result<RecordMetadata, DeliveryError>) + Send + 'static,
+    ) -> Result<DeliveryFuture, SendError> {
+        self.accept(record, Some(Box::new(callback)), Patience::new(self.core.settings.max_block))
+    }
+
+    /// Like [`send`](Self::send), and never waits: what would have to wait is refused with
+    /// [`SendErrorKind::WouldBlock`]. On a topic that is not known yet it asks for the metadata, so that a later try
+    /// can succeed.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn try_send(&self, record: ProducerRecord<'_, K, V>) -> Result<DeliveryFuture, SendError> {
+        self.accept(record, None, Patience::never())
+    }
+
+    /// Sends everything at once and waits until all records sent before this call are acknowledged or have failed.
+    ///
+    /// It does not tell what became of a record: that is in its handle and its callback. The wait is bounded by
+    /// `delivery.timeout.ms`, which ends every record.
+    ///
+    /// # Errors
+    /// The call could not wait: inside a callback, in a forked child, or because the producer has ended.
+    pub fn flush(&self) -> Result<(), FlushError> {
+        self.core.hub.flush(None)
+    }
+
+    /// Like [`flush`](Self::flush), but waits no longer than `limit`. The records stay on their way.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush), and [`FlushError::TimedOut`].
+    pub fn flush_timeout(&self, limit: Duration) -> Result<(), FlushError> {
+        self.core.hub.flush(Some(limit))
+    }
+
+    /// Accepts no more records, waits until all are acknowledged or have failed, and ends the thread. A second call
+    /// returns at once.
+    ///
+    /// # Errors
+    /// The call could not wait: inside a callback or in a forked child.
+    pub fn close(&self) -> Result<(), FlushError> {
+        self.core.may_wait("close")?;
+        self.core.close(None);
+        Ok(())
+    }
+
+    /// Like [`close`](Self::close), but fails what is not acknowledged within `limit`. Zero fails it at once.
+    ///
+    /// # Errors
+    /// As [`close`](Self::close), and [`FlushError::TimedOut`] if records had to be failed.
+    pub fn close_timeout(&self, limit: Duration) -> Result<(), FlushError> {
+        self.core.may_wait("close")?;
+        if self.core.close(Some(limit)) { Ok(()) } else { Err(FlushError::TimedOut { what: "close", limit }) }
+    }
+
+    /// The partitions of a topic. Waits for its metadata up to `max.block.ms`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, SendError> {
+        let mut patience = Patience::new(self.core.settings.max_block);
+        let (_, view) = self.core.hub.topic_view(topic, None, &mut patience)?;
+        let info = |p: &crate::handoff::PartitionView| PartitionInfo {
+            partition: p.index,
+            leader: p.leader,
+            replicas: p.replicas.clone(),
+            in_sync_replicas: p.isr.clone(),
+        };
+        Ok(view.partitions.iter().map(info).collect())
+    }
+
+    fn accept(
+        &self,
+        mut record: ProducerRecord<'_, K, V>,
+        callback: Option<Callback>,
+        mut patience: Patience,
+    ) -> Result<DeliveryFuture, SendError> {
+        let interceptors = &self.core.settings.interceptors;
+        if interceptors.is_empty() {
+            return Ok(self.append(&mut record, callback, &mut patience)?);
+        }
+        for interceptor in interceptors {
+            let (topic, partition) = (record.topic(), record.partition_ref());
+            let before = record.headers_ref().clone();
+            let headers = record.headers_mut();
+            if catch_unwind(AssertUnwindSafe(|| interceptor.on_send(topic, partition, headers))).is_err() {
+                log::warn!("an interceptor panicked in on_send (topic {topic}); its changes are dropped");
+                *headers = before;
+            }
+        }
+        let callback = self.core.intercepted(callback);
+        self.append(&mut record, Some(callback), &mut patience).map_err(|kind| {
+            let error = SendError::from(kind);
+            for interceptor in interceptors {
+                if catch_unwind(AssertUnwindSafe(|| interceptor.on_send_error(record.topic(), &error))).is_err() {
+                    log::warn!("an interceptor panicked in on_send_error (topic {})", record.topic());
+                }
+            }
+            error
+        })
+    }
+
+    fn append(
+        &self,
+        record: &mut ProducerRecord<'_, K, V>,
+        callback: Option<Callback>,
+        patience: &mut Patience,
+    ) -> Result<DeliveryFuture, SendErrorKind> {
+        let Core { settings, hub, .. } = &*self.core;
+        let topic = record.topic();
+        if let Some(timestamp) = record.timestamp_ref()
+            && timestamp < 0
+        {
+            return Err(SendErrorKind::InvalidTimestamp { timestamp });
+        }
+        if let Some(partition) = record.partition_ref()
+            && partition < 0
+        {
+            let reason = "the record names it; partitions count from 0".to_owned();
+            return Err(SendErrorKind::InvalidPartition { topic: topic.to_owned(), partition, reason });
+        }
+        let (key, value) = (record.key_ref(), record.value_ref());
+        let key = serialize(&*self.key_serializer, "key", topic, record.headers_mut(), key)?;
+        let value = serialize(&*self.value_serializer, "value", topic, record.headers_mut(), value)?;
+        let (key, value, headers) = (key.as_deref(), value.as_deref(), record.headers_ref());
+        let size = size_upper_bound(key.map(<[u8]>::len), value.map(<[u8]>::len), headers);
+        check_size(settings, topic, size)?;
+        let partition = match (record.partition_ref(), &settings.partitioner) {
+            (Some(partition), _) => Partition::Explicit(partition),
+            (None, Some(_)) => Partition::Explicit(self.custom_partition(topic, key, value, patience)?),
+            (None, None) if key.is_some() && !settings.partitioner_ignore_keys => Partition::Key,
+            (None, None) => Partition::Open,
+        };
+        let timestamp = record.timestamp_ref();
+        hub.append(Entry { topic, partition, timestamp, key, value, headers, callback }, patience)
+    }
+
+    #[cold]
+    fn custom_partition(
+        &self,
+        topic: &str,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        patience: &mut Patience,
+    ) -> Result<i32, SendErrorKind> {
+        let Core { settings, hub, .. } = &*self.core;
+        let partitioner = settings.partitioner.as_ref().expect("the caller has seen one");
+        let (_, view) = hub.topic_view(topic, None, patience)?;
+        let partitions = TopicPartitions { topic, count: view.count, available: &view.available };
+        let partition = catch_unwind(AssertUnwindSafe(|| partitioner.partition(partitions, key, value)))
+            .unwrap_or_else(|panic| Err(panicked("the partitioner", &*panic)))
+            .map_err(|source| SendErrorKind::Partitioner { topic: topic.to_owned(), source })?;
+        if !(0..view.count).contains(&partition) {
+            let reason = format!("the partitioner chose it; 0 to {} exist", view.count - 1);
+            return Err(SendErrorKind::InvalidPartition { topic: topic.to_owned(), partition, reason });
+        }
+        Ok(partition)
+    }
+}
+
+impl Core {
+    fn may_wait(&self, what: &'static str) -> Result<(), FlushError> {
+        if context::inside_callback() {
+            return Err(FlushError::InsideCallback { what });
+        }
+        if context::forked(self.creator) {
+            return Err(FlushError::Forked { parent: self.creator });
+        }
+        Ok(())
+    }
+
+    /// Tells the interceptors the outcome, then the record's own callback.
+    fn intercepted(&self, callback: Option<Callback>) -> Callback {
+        let interceptors = self.settings.interceptors.clone();
+        Box::new(move |outcome| {
+            for interceptor in &interceptors {
+                if catch_unwind(AssertUnwindSafe(|| interceptor.on_acknowledgement(outcome.as_ref()))).is_err() {
+                    log::warn!("an interceptor panicked in on_acknowledgement");
+                }
+            }
+            if let Some(callback) = callback {
+                callback(outcome);
+            }
+        })
+    }
+
+    /// Whether everything was acknowledged or had failed by itself within the time.
+    fn close(&self, limit: Option<Duration>) -> bool {
+        let until = limit.and_then(deadline);
+        self.hub.close_lanes();
+        let mut in_time = false;
+        if limit != Some(Duration::ZERO) {
+            self.hub.close_command();
+            in_time = self.sender.wait(until);
+        }
+        if !in_time {
+            self.hub.force_close();
+            // The thread ends within a turn; a callback that does not return is left behind.
+            self.sender.wait(deadline(FORCED_END));
+        }
+        if self.open.swap(false, Ordering::AcqRel) {
+            self.close_user_code();
+        }
+        in_time
+    }
+
+    fn close_user_code(&self) {
+        for interceptor in &self.settings.interceptors {
+            if catch_unwind(AssertUnwindSafe(|| interceptor.close())).is_err() {
+                log::warn!("an interceptor panicked in close");
+            }
+        }
+        if let Some(partitioner) = &self.settings.partitioner
+            && catch_unwind(AssertUnwindSafe(|| partitioner.close())).is_err()
+        {
+            log::warn!("the partitioner panicked in close");
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if context::forked(self.creator) || !self.open.load(Ordering::Acquire) {
+            return;
+        }
+        if context::inside_callback() {
+            // Waiting would be for this very thread. What was accepted is still sent.
+            self.hub.close_lanes();
+            self.hub.close_command();
+            return;
+        }
+        let limit = if std::thread::panicking() { Duration::ZERO } else { self.settings.drop_timeout };
+        if !self.close(Some(limit))
+            && let Some((records, first)) = self.hub.abandoned()
+        {
+            complain(*records, first, limit);
+        }
+    }
+}
+
+/// The last word on records that nobody may have waited for: in the log, or on stderr where there is none.
+fn complain(records: usize, first: &DeliveryError, limit: Duration) {
+    let text = format!(
+        "a producer was dropped with {records} records that were not acknowledged within {limit:?} (drop.timeout.ms); \
+         they have failed, the first with: {first}. Call close() or flush() before the end"
+    );
+    if log::log_enabled!(log::Level::Error) {
+        log::error!("{text}");
+    } else {
+        eprintln!("kafka-producer: {text}");
+    }
+}
+
+impl<K: ?Sized, V: ?Sized> Clone for Producer<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            core: Arc::clone(&self.core),
+            key_serializer: Arc::clone(&self.key_serializer),
+            value_serializer: Arc::clone(&self.value_serializer),
+        }
+    }
+}
+
+impl<K: ?Sized, V: ?Sized> fmt::Debug for Producer<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("client_id", &self.core.settings.client_id)
+            .field("bootstrap", &self.core.settings.bootstrap)
+            .field("closed", &self.core.hub.is_closed())
+            .finish()
+    }
+}
+
+fn serialize<'a, T: ?Sized>(
+    serializer: &dyn Serializer<T>,
+    part: &'static str,
+    topic: &str,
+    headers: &mut Headers,
+    data: Option<&'a T>,
+) -> Result<Option<std::borrow::Cow<'a, [u8]>>, SendErrorKind> {
+    let Some(data) = data else { return Ok(None) };
+    let serialized: Serialized<'a> =
+        catch_unwind(AssertUnwindSafe(|| serializer.serialize(topic, headers, data)))
+            .unwrap_or_else(|panic| Err(panicked("the serializer", &*panic)));
+    serialized.map_err(|source| SendErrorKind::Serialization { topic: topic.to_owned(), part, source })
+}
+
+fn check_size(settings: &Settings, topic: &str, size: usize) -> Result<(), SendErrorKind> {
+    let (limit, setting) = if size > settings.max_request_size {
+        (settings.max_request_size, "max.request.size")
+    } else if size > settings.buffer_memory {
+        (settings.buffer_memory, "buffer.memory")
+    } else {
+        return Ok(());
+    };
+    Err(SendErrorKind::RecordTooLarge { topic: topic.to_owned(), size, limit, setting })
+}
+
+#[cold]
+fn panicked(who: &str, panic: &(dyn std::any::Any + Send)) -> BoxError {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("{who} panicked: {}", text.unwrap_or("(no text)")).into()
+}
+
+/// A name that nobody can resolve is a mistake to be told at once, and not after `max.block.ms`.
+fn resolve_bootstrap(settings: &Settings) -> Result<(), ConfigError> {
+    let mut problems = Vec::new();
+    for (host, port) in &settings.bootstrap {
+        match (host.as_str(), *port).to_socket_addrs() {
+            Ok(addresses) if addresses.len() > 0 => return Ok(()),
+            Ok(_) => problems.push(format!("{host}:{port} has no address")),
+            Err(error) => problems.push(format!("{host}:{port} cannot be resolved: {error}")),
+        }
+    }
+    let value = settings.bootstrap.iter().map(|(h, p)| format!("{h}:{p}")).collect::<Vec<_>>().join(",");
+    Err(ConfigError::new(vec![ConfigProblem {
+        name: "bootstrap.servers".into(),
+        value,
+        problem: format!("no address can be resolved: {}", problems.join("; ")),
+    }]))
+}
+
+fn cannot_start(error: &std::io::Error) -> ConfigError {
+    let problem = format!("cannot start the sender thread: {error}");
+    ConfigError::new(vec![ConfigProblem { name: "client.id".into(), value: String::new(), problem }])
+}
+
+/// `None`: so far away that there is none.
+#[expect(clippy::disallowed_methods, reason = "a caller that is about to wait needs to know until when")]
+fn deadline(limit: Duration) -> Option<Instant> {
+    Instant::now().checked_add(limit)
+}
+
+/// Longer than a turn of the sender thread takes on a busy machine, shorter than anybody minds.
+const FORCED_END: Duration = Duration::from_millis(200);

@@ -1,0 +1,85 @@
+//! Which requests there are, by number and version.
+
+/// A kind of request that this producer makes.
+///
+/// A new kind needs its numbers here and a file for its messages.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum ApiKey {
+    Produce = 0,
+    Metadata = 3,
+    ApiVersions = 18,
+    InitProducerId = 22,
+}
+
+impl ApiKey {
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Produce, Self::Metadata, Self::ApiVersions, Self::InitProducerId];
+
+    /// The number on the wire.
+    pub(crate) fn key(self) -> i16 {
+        self as i16
+    }
+
+    /// The protocol's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Produce => "Produce",
+            Self::Metadata => "Metadata",
+            Self::ApiVersions => "ApiVersions",
+            Self::InitProducerId => "InitProducerId",
+        }
+    }
+
+    /// The lowest version that is written and read here.
+    pub(crate) fn min_version(self) -> i16 {
+        match self {
+            // Brokers advertise 0 to 2 for the sake of old clients and refuse them: record batches begin with 3.
+            Self::Produce => 3,
+            // With 0 an empty list of topics would mean all of them.
+            Self::Metadata => 1,
+            Self::ApiVersions | Self::InitProducerId => 0,
+        }
+    }
+
+    /// The highest version that is written and read here.
+    pub(crate) fn max_version(self) -> i16 {
+        match self {
+            Self::Produce | Self::Metadata => 13,
+            Self::ApiVersions => 4,
+            Self::InitProducerId => 5,
+        }
+    }
+
+    /// The first version with compact lengths and tag sections.
+    pub(crate) fn flexible_from(self) -> i16 {
+        match self {
+            Self::Produce | Self::Metadata => 9,
+            Self::ApiVersions => 3,
+            Self::InitProducerId => 2,
+        }
+    }
+
+    pub(crate) fn is_flexible(self, version: i16) -> bool {
+        version >= self.flexible_from()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ranges_with_the_flexible_ones_at_the_end() {
+        for api in ApiKey::ALL {
+            assert!(
+                api.min_version() <= api.flexible_from() && api.flexible_from() <= api.max_version(),
+                "{api:?}"
+            );
+            assert!(
+                !api.is_flexible(api.flexible_from() - 1) && api.is_flexible(api.max_version()),
+                "{api:?}"
+            );
+            assert_eq!(api.name(), format!("{api:?}"));
+        }
+    }
+}
