@@ -500,7 +500,7 @@ mod tests {
             sleep();
             thread.join().unwrap();
         }
-        Ringer(waker).ring();
+        Ringer(Arc::clone(&waker)).ring();
         sleep();
     }
 
