@@ -1,0 +1,713 @@
+//! The examples as programs: what they take, what they print, how they end. `cargo test` builds them.
+
+#![allow(clippy::disallowed_methods, reason = "a program's output is read on a thread of its own")]
+
+#[path = "../examples/console_producer/lines.rs"]
+#[allow(dead_code)]
+mod lines;
+#[path = "../examples/producer_performance/meter.rs"]
+#[allow(dead_code)]
+mod meter;
+
+use std::{
+    env,
+    io::{self, BufRead, BufReader, Read, Write},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
+
+use kafka_producer::{
+    ErrorCode, Headers,
+    testing::{Cluster, Record},
+};
+use serde_json::Value;
+
+use lines::{LineFormat, Lines, Parts};
+use meter::Meter;
+
+// quickstart and send_json
+
+#[test]
+fn quickstart_needs_nothing_and_says_where_the_records_went() {
+    let out = run("quickstart", &[], "");
+    out.succeeds();
+    let lines: Vec<_> = out.stdout.lines().collect();
+    assert_eq!(lines.len(), 10, "{out:?}");
+    assert!(lines.iter().all(|line| shape(line) == "quickstart-#@#"), "{out:?}");
+}
+
+#[test]
+fn quickstart_uses_a_real_cluster() {
+    let cluster = cluster(&[("quickstart", 3)]);
+    let out = run("quickstart", &["--bootstrap-server", &cluster.bootstrap()], "");
+    out.succeeds();
+    assert_eq!(sorted(out.stdout.lines()), sorted(cluster.records("quickstart").iter().map(place)));
+}
+
+#[test]
+fn send_json_sends_json() {
+    let cluster = cluster(&[("testTopic", 1)]);
+    let out = run("send_json", &["--bootstrap-server", &cluster.bootstrap(), "--topic", "testTopic"], "");
+    out.succeeds();
+    assert_eq!(out.stdout, "testTopic-0@0\n");
+    let records = cluster.records("testTopic");
+    let value: Value = serde_json::from_slice(records[0].value.as_deref().expect("a value")).expect("JSON");
+    assert!(value.is_object(), "{value}");
+}
+
+// console_producer
+
+#[test]
+fn console_producer_sends_keys_headers_and_nulls() {
+    let cluster = cluster(&[("t", 1)]);
+    let input = "n:1,é:ü\tkey\tvalue with\ttab\n\
+                 NIL\tNIL\tno headers, no key\n\
+                 empty:,null:NIL\tkey\tNIL\r\n\
+                 a:1\t\t";
+    let out = run(
+        "console_producer",
+        &[
+            &[
+                "--bootstrap-server",
+                &cluster.bootstrap(),
+                "--topic",
+                "t",
+                "--reader-property",
+                "parse.key=true",
+            ][..],
+            &[
+                "--reader-property",
+                "parse.headers=true",
+                "null.marker=NIL",
+                "--command-property",
+                "linger.ms=0",
+            ],
+        ]
+        .concat(),
+        input,
+    );
+    out.succeeds();
+    assert_eq!(out.stdout, "");
+    let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|b| String::from_utf8_lossy(b).into_owned());
+    let records: Vec<_> = cluster
+        .records("t")
+        .iter()
+        .map(|r| {
+            let headers: Vec<_> = r.headers.iter().map(|(k, v)| (k.clone(), text(v))).collect();
+            (headers, text(&r.key), text(&r.value))
+        })
+        .collect();
+    let some = |text: &str| Some(text.to_owned());
+    let header = |key: &str, value| (key.to_owned(), value);
+    assert_eq!(
+        records,
+        [
+            (vec![header("n", some("1")), header("é", some("ü"))], some("key"), some("value with\ttab")),
+            (vec![], None, some("no headers, no key")),
+            (vec![header("empty", some("")), header("null", None)], some("key"), None),
+            (vec![header("a", some("1"))], some(""), some("")),
+        ]
+    );
+}
+
+#[test]
+fn console_producer_stops_at_a_bad_line_and_has_sent_those_before() {
+    let cluster = cluster(&[("t", 1)]);
+    let args =
+        ["--bootstrap-server", &cluster.bootstrap(), "--topic", "t", "--reader-property", "parse.key=true"];
+    let out = run("console_producer", &args, "k\tfirst\nno key here\nk\tnever\n");
+    out.fails_with("No key separator found on line number 2: 'no key here'");
+    assert_eq!(cluster.record_count("t"), 1);
+}
+
+#[test]
+fn console_producer_reports_what_was_not_delivered() {
+    for sync in [false, true] {
+        let cluster = cluster(&[("t", 1)]);
+        cluster.fail_next(ErrorCode::TOPIC_AUTHORIZATION_FAILED, 1);
+        let bootstrap = cluster.bootstrap();
+        let mut args =
+            vec!["--bootstrap-server", &bootstrap, "--topic", "t", "--command-property", "batch.size=0"];
+        args.extend(sync.then_some("--sync"));
+        let out = run("console_producer", &args, "one\ntwo\n");
+        out.fails_with("TOPIC_AUTHORIZATION_FAILED");
+        assert_eq!(
+            cluster.record_count("t"),
+            u64::from(!sync),
+            "--sync ends with the first failure: {out:?}"
+        );
+    }
+}
+
+// verifiable_producer
+
+#[test]
+fn verifiable_producer_tells_what_became_of_each_record() {
+    let cluster = cluster(&[("v", 2)]);
+    let out = run(
+        "verifiable_producer",
+        &[
+            &[
+                "--bootstrap-server",
+                &cluster.bootstrap(),
+                "--topic",
+                "v",
+                "--max-messages",
+                "7",
+                "--acks",
+                "-1",
+            ][..],
+            &["--repeating-keys", "3", "--value-prefix", "5", "--message-create-time", "1700000000000"],
+        ]
+        .concat(),
+        "",
+    );
+    out.succeeds();
+    let events = out.events();
+    assert_eq!(names(&events[..1]), ["startup_complete"]);
+    assert_eq!(names(&events[8..]), ["shutdown_complete", "tool_data"]);
+    let tool_data = &events[9];
+    assert_eq!((&tool_data["sent"], &tool_data["acked"]), (&7.into(), &7.into()), "{tool_data}");
+    assert_eq!(tool_data["target_throughput"], -1);
+    assert!(tool_data["avg_throughput"].is_f64(), "{tool_data}");
+
+    let records = cluster.records("v");
+    let mut told = Vec::new();
+    for event in &events[1..8] {
+        assert_eq!(event["name"], "producer_send_success", "{event}");
+        assert!(event["timestamp"].is_u64(), "{event}");
+        told.push((event["partition"].as_i64(), event["offset"].as_i64()));
+        let record = records
+            .iter()
+            .find(|r| event["partition"] == r.partition && event["offset"] == r.offset)
+            .unwrap_or_else(|| panic!("{event} names a place where nothing is"));
+        assert_eq!(event["topic"], "v");
+        assert_eq!(event["key"].as_str(), record.key_str());
+        assert_eq!(event["value"].as_str(), record.value_str());
+        let i: u64 =
+            record.value_str().and_then(|v| v.strip_prefix("5.")).expect("a prefix").parse().unwrap();
+        assert_eq!(record.key_str(), Some(&*(i % 3).to_string()));
+        assert!(record.timestamp >= 1_700_000_000_000, "{record:?}");
+        if i == 0 {
+            assert_eq!(record.timestamp, 1_700_000_000_000);
+        }
+    }
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told.len(), 7);
+}
+
+#[test]
+fn verifiable_producer_without_keys_says_null() {
+    let cluster = cluster(&[("v", 1)]);
+    let args = ["--bootstrap-server", &cluster.bootstrap(), "--topic", "v", "--max-messages", "1"];
+    let out = run("verifiable_producer", &args, "");
+    out.succeeds();
+    let events = out.events();
+    assert_eq!((&events[1]["key"], &events[1]["value"]), (&Value::Null, &"0".into()));
+}
+
+#[test]
+fn verifiable_producer_tells_of_failures_and_goes_on() {
+    let cluster = cluster(&[("v", 1)]);
+    cluster.fail_next(ErrorCode::TOPIC_AUTHORIZATION_FAILED, 1);
+    let mut settings = tempfile::NamedTempFile::new().expect("a file");
+    writeln!(settings, "batch.size=0").expect("written");
+    let settings = settings.path().to_str().expect("a path in UTF-8");
+    let bootstrap = cluster.bootstrap();
+    let args = [
+        "--bootstrap-server",
+        &bootstrap,
+        "--topic",
+        "v",
+        "--max-messages",
+        "3",
+        "--command-config",
+        settings,
+    ];
+    let out = run("verifiable_producer", &args, "");
+    out.fails_with("1 of 3 records");
+    let events = out.events();
+    let failure =
+        events.iter().find(|e| e["name"] == "producer_send_error").expect("an event for the failure");
+    assert_eq!(failure["exception"], "TOPIC_AUTHORIZATION_FAILED");
+    assert_eq!(failure["topic"], "v");
+    assert!(failure["message"].as_str().is_some_and(|m| m.contains("topic v")), "{failure}");
+    let acked = events.iter().filter(|e| e["name"] == "producer_send_success").count();
+    assert_eq!(acked, 2, "{out:?}");
+    assert_eq!(events.last().map(|e| (&e["sent"], &e["acked"])), Some((&3.into(), &2.into())));
+}
+
+#[cfg(unix)]
+#[test]
+fn verifiable_producer_ends_in_order_when_told_to() {
+    for signal in ["-TERM", "-INT"] {
+        let cluster = cluster(&[("v", 1)]);
+        // Paced so that the signal meets it waiting for the next record's time.
+        let args = ["--bootstrap-server", &cluster.bootstrap(), "--topic", "v", "--throughput", "2"];
+        let mut child = start("verifiable_producer", &args);
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut line =
+            || lines.next().map(|line| serde_json::from_str::<Value>(&line.unwrap()).expect("JSON"));
+        while line().expect("no end before the signal")["name"] != "producer_send_success" {}
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let mut rest = Vec::new();
+        while let Some(event) = line() {
+            rest.push(event);
+        }
+        let out = finish(child);
+        out.succeeds();
+        let tail = &rest[rest.len() - 2..];
+        assert_eq!(names(tail), ["shutdown_complete", "tool_data"]);
+        assert_eq!(tail[1]["acked"], cluster.record_count("v"), "{signal}");
+        assert_eq!(tail[1]["sent"], tail[1]["acked"], "{signal}");
+    }
+}
+
+// producer_performance
+
+#[test]
+fn producer_performance_prints_the_lines_of_kafkas_tool() {
+    let cluster = cluster(&[("p", 3)]);
+    let out = run(
+        "producer_performance",
+        &[
+            &["--topic", "p", "--num-records", "2000", "--record-size", "100", "--throughput", "-1"][..],
+            &[
+                "--bootstrap-server",
+                &cluster.bootstrap(),
+                "--command-property",
+                "linger.ms=0",
+                "client.id=perf",
+            ],
+        ]
+        .concat(),
+        "",
+    );
+    out.succeeds();
+    assert_eq!(shape(&out.stdout), format!("{SUMMARY}\n"), "{out:?}");
+    assert!(out.stdout.starts_with("2000 records sent, "), "{out:?}");
+    assert_eq!(out.stderr, "", "the progress bar is for terminals");
+    let records = cluster.records("p");
+    assert_eq!(records.len(), 2000);
+    let is_payload = |v: &[u8]| v.len() == 100 && v.iter().all(u8::is_ascii_uppercase);
+    assert!(records.iter().all(|r| r.value.as_deref().is_some_and(is_payload)));
+}
+
+#[test]
+fn producer_performance_keeps_the_warm_up_apart() {
+    let cluster = cluster(&[("p", 1)]);
+    let out = run(
+        "producer_performance",
+        &[
+            &["--topic", "p", "--num-records", "50", "--record-size", "10", "--warmup-records", "20"][..],
+            &["--bootstrap-server", &cluster.bootstrap(), "--throughput", "1000.5"],
+        ]
+        .concat(),
+        "",
+    );
+    out.succeeds();
+    let lines: Vec<_> = out.stdout.lines().collect();
+    assert_eq!(
+        lines[0],
+        "Warmup first 20 records. Steady state results will print after the complete test summary."
+    );
+    assert!(lines[1].starts_with("50 records sent, "), "{out:?}");
+    assert!(lines[2].starts_with("30 steady state records sent, "), "{out:?}");
+    assert_eq!(shape(lines[2]), SUMMARY.replace("# records", "# steady state records"));
+}
+
+#[test]
+fn producer_performance_sends_the_entries_of_a_file() {
+    let cluster = cluster(&[("p", 1)]);
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    write!(file, "one;two\nlines;;three").expect("written");
+    let path = file.path().to_str().expect("a path in UTF-8");
+    let out = run(
+        "producer_performance",
+        &[
+            &["--topic", "p", "--num-records", "200", "--payload-file", path, "--payload-delimiter", ";"][..],
+            &["--bootstrap-server", &cluster.bootstrap()],
+        ]
+        .concat(),
+        "",
+    );
+    out.succeeds();
+    assert!(out.stdout.starts_with(&format!("Reading payloads from: {path}\nNumber of messages read: 4\n")));
+    let mut values: Vec<_> = cluster.records("p").iter().map(|r| r.value_str().unwrap().to_owned()).collect();
+    values.sort();
+    values.dedup();
+    assert_eq!(values, ["", "one", "three", "two\nlines"]);
+}
+
+#[test]
+fn producer_performance_counts_what_was_not_delivered() {
+    let cluster = cluster(&[("p", 1)]);
+    cluster.fail_next(ErrorCode::TOPIC_AUTHORIZATION_FAILED, 1);
+    let out = run(
+        "producer_performance",
+        &[
+            &["--topic", "p", "--num-records", "5", "--record-size", "10"][..],
+            &["--bootstrap-server", &cluster.bootstrap(), "--command-property", "batch.size=0"],
+        ]
+        .concat(),
+        "",
+    );
+    out.fails_with("1 of 5 records were not delivered");
+    assert!(out.stdout.starts_with("4 records sent, "), "{out:?}");
+    assert!(out.stderr.contains("TOPIC_AUTHORIZATION_FAILED"), "{out:?}");
+}
+
+#[test]
+fn a_line_every_five_seconds_is_javas() {
+    let mut meter = Meter::new(false, 0);
+    let megabyte = 1024 * 1024;
+    assert_eq!(meter.record(1_500, megabyte, 4_999_999), None);
+    let line = meter.record(2_500, megabyte, 5_000_000).expect("five seconds are over");
+    assert_eq!(
+        line,
+        "2 records sent, 0.4 records/sec (0.40 MB/sec), 2.0 ms avg latency, 2.5 ms max latency."
+    );
+    assert_eq!(meter.record(9_000, 0, 5_000_001), None, "the next window has begun");
+    assert_eq!(
+        meter.summary(10_000_000),
+        "3 records sent, 0.300000 records/sec (0.20 MB/sec), 4.33 ms avg latency, 9.00 ms max latency, \
+         2 ms 50th, 9 ms 95th, 9 ms 99th, 9 ms 99.9th."
+    );
+}
+
+#[test]
+fn the_steady_state_announces_itself_once() {
+    let mut meter = Meter::new(true, 7_000_000);
+    let line = |meter: &mut Meter, now| meter.record(0, 0, now).expect("five seconds are over");
+    assert!(line(&mut meter, 12_000_000).starts_with("In steady state.\n1 records sent, 0.2 records/sec"));
+    assert!(line(&mut meter, 17_000_000).starts_with("1 records sent, "));
+}
+
+#[test]
+fn percentiles_are_those_of_all_records() {
+    let mut meter = Meter::new(false, 0);
+    for latency in 0..1000 {
+        meter.record(latency * 1000, 0, 0);
+    }
+    let summary = meter.summary(1_000_000);
+    assert!(summary.ends_with("500 ms 50th, 950 ms 95th, 990 ms 99th, 999 ms 99.9th."), "{summary}");
+    assert!(Meter::new(false, 0).summary(0).starts_with("0 records sent, 0.000000 records/sec"));
+}
+
+// What all tools have in common
+
+#[test]
+fn every_tool_explains_itself_and_knows_its_flags() {
+    let cluster = cluster(&[]);
+    for tool in ["quickstart", "send_json", "console_producer", "producer_performance", "verifiable_producer"]
+    {
+        let help = run(tool, &["--help"], "");
+        help.succeeds();
+        assert!(help.stdout.contains("--bootstrap-server"), "{help:?}");
+
+        let out = run(tool, &["--bootstrap-server", &cluster.bootstrap(), "--no-such-flag"], "");
+        out.fails_with("unexpected argument '--no-such-flag'");
+        assert_eq!(out.stdout, "");
+    }
+    for tool in ["console_producer", "producer_performance", "verifiable_producer"] {
+        run(tool, &["--bootstrap-server", &cluster.bootstrap()], "").fails_with("--topic");
+    }
+    assert_eq!(cluster.connection_count(), 0, "nothing was asked before the flags were read");
+}
+
+#[test]
+fn bad_addresses_are_refused_by_name() {
+    for address in ["localhost", "localhost:99999", "", ":9092", "localhost:port"] {
+        for tool in TOOLS {
+            let out = run(tool.0, &[tool.1, &["--bootstrap-server", address]].concat(), "x\n");
+            out.fails_with("bootstrap.servers");
+        }
+    }
+    for tool in TOOLS {
+        run(tool.0, tool.1, "x\n").fails_with("bootstrap.servers");
+    }
+}
+
+#[test]
+fn wrong_settings_are_reported_together_and_with_a_hint() {
+    let out = console(&["--command-property", "lingr.ms=5"]);
+    out.fails_with("lingr.ms=5");
+    assert!(out.stderr.contains("linger.ms?"), "{out:?}");
+
+    let out = console(&["--command-property", "linger.ms=-1", "--command-property", "batch.size=-5"]);
+    out.fails_with("linger.ms=-1");
+    assert!(out.stderr.contains("batch.size=-5"), "{out:?}");
+
+    let jaas = "sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" \
+                password=\"hunter2\";";
+    let out = console(&["--command-property", jaas, "linger.ms=-1"]);
+    out.fails_with("linger.ms");
+    assert!(!out.stderr.contains("hunter2"), "{out:?}");
+
+    console(&["--command-property", "linger.ms"]).fails_with("--command-property linger.ms: name=value");
+    console(&["--command-config", "no/such/file"]).fails_with("no/such/file");
+    console(&["--request-required-acks", "7"]).fails_with("acks=7");
+    console(&["--compression-codec", "brotli"]).fails_with("compression.type=brotli");
+    console(&["--reader-property", "parse.keys=true"]).fails_with("parse.keys");
+    console(&["--reader-property", "headers.separator=:"])
+        .fails_with("headers.separator and headers.key.separator may not be equal");
+}
+
+#[test]
+fn a_flag_stands_above_a_property_and_that_above_the_file() {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    writeln!(file, "linger.ms=-1\nbatch.size=-2\nacks=bad").expect("written");
+    let file = file.path().to_str().expect("a path in UTF-8");
+    let out = console(&["--timeout", "-3", "--command-property", "batch.size=-4", "--command-config", file]);
+    out.fails_with("linger.ms=-3");
+    assert!(out.stderr.contains("batch.size=-4") && out.stderr.contains("acks=bad"), "{out:?}");
+    assert!(out.stderr.starts_with("3 settings are wrong"), "{out:?}");
+}
+
+// Lines of the console producer
+
+#[test]
+fn lines_are_taken_apart_as_java_does() {
+    let headers = |pairs: &[(&str, Option<&str>)]| -> Headers {
+        pairs.iter().map(|&(k, v)| (k, v.map(str::as_bytes))).collect()
+    };
+    let none: &[(&str, Option<&str>)] = &[];
+    let both = "parse.key=true parse.headers=true";
+    for (properties, line, want) in [
+        ("", "k\tv", (none, None, Some("k\tv"))),
+        ("", "", (none, None, Some(""))),
+        ("parse.key=TRUE", "k\tv", (none, Some("k"), Some("v"))),
+        ("parse.key=true key.separator=::", "k::v::w", (none, Some("k"), Some("v::w"))),
+        (both, "a:1,b:2:3\tk\tv", (&[("a", Some("1")), ("b", Some("2:3"))], Some("k"), Some("v"))),
+        (both, "a:1,,\tk\tv", (&[("a", Some("1"))], Some("k"), Some("v"))),
+        (both, ",\tk\tv", (none, Some("k"), Some("v"))),
+        ("parse.headers=true headers.separator=| headers.key.separator==", "a=1|b=\tv", {
+            (&[("a", Some("1")), ("b", Some(""))], None, Some("v"))
+        }),
+        ("parse.headers=true headers.delimiter=;", "a:1;v", (&[("a", Some("1"))], None, Some("v"))),
+        ("parse.key=true ignore.error=true", "no key", (none, None, Some("no key"))),
+        (
+            "parse.key=true parse.headers=true ignore.error=true",
+            "pair\tno key",
+            (&[("pair", None)], None, Some("no key")),
+        ),
+        ("null.marker=NULL parse.key=true", "NULL\tNULL", (none, None, None)),
+        ("null.marker=NULL", "NULLS", (none, None, Some("NULLS"))),
+    ] {
+        let (want_headers, key, value) = want;
+        let want = Parts {
+            headers: headers(want_headers),
+            key: key.map(str::as_bytes),
+            value: value.map(str::as_bytes),
+        };
+        assert_eq!(
+            format(properties).unwrap().parse(line.as_bytes(), 1),
+            Ok(want),
+            "{properties:?} {line:?}"
+        );
+    }
+}
+
+#[test]
+fn complaints_about_lines_are_javas() {
+    for (properties, line, want) in [
+        ("parse.key=true", "v", "No key separator found on line number 9: 'v'"),
+        ("parse.headers=true", "v", "No headers delimiter found on line number 9: 'v'"),
+        ("parse.headers=true", "\tv", "No header key separator found in pair '' on line number 9"),
+        ("parse.headers=true", "a:1,b\tv", "No header key separator found in pair 'b' on line number 9"),
+        (
+            "parse.headers=true null.marker=N",
+            "N:1\tv",
+            "Header keys should not be equal to the null marker 'N' as they can't be null, on line number 9",
+        ),
+    ] {
+        assert_eq!(
+            format(properties).unwrap().parse(line.as_bytes(), 9),
+            Err(want.to_owned()),
+            "{properties:?}"
+        );
+    }
+    for (properties, want) in [
+        ("parse.key=yes", "parse.key=yes: must be true or false"),
+        ("key.separator=", "key.separator may not be empty"),
+        ("headers.delimiter=,", "headers.delimiter and headers.separator may not be equal"),
+        ("headers.delimiter=:", "headers.delimiter and headers.key.separator may not be equal"),
+        ("null.marker=:", "null.marker and headers.key.separator may not be equal"),
+        ("null.marker=\t", "null.marker and key.separator may not be equal"),
+    ] {
+        assert_eq!(format(properties).unwrap_err(), want, "{properties:?}");
+    }
+}
+
+#[test]
+fn input_is_cut_into_lines_as_java_does() {
+    for (input, want) in [
+        ("", &[][..]),
+        ("a", &["a"]),
+        ("a\n", &["a"]),
+        ("a\n\nb", &["a", "", "b"]),
+        ("a\r\nb\r\n", &["a", "b"]),
+        ("a\rb\r\r\nc\r", &["a", "b", "", "c"]),
+        ("\n", &[""]),
+    ] {
+        let mut lines = Lines::new(input.as_bytes());
+        let mut seen = Vec::new();
+        while let Some((line, number)) = lines.next().unwrap() {
+            seen.push(String::from_utf8(line.to_vec()).unwrap());
+            assert_eq!(number, seen.len() as u64, "{input:?}");
+        }
+        assert_eq!(seen, want, "{input:?}");
+    }
+}
+
+fn format(properties: &str) -> Result<LineFormat, String> {
+    LineFormat::new(properties.split(' ').filter_map(|property| property.split_once('=')))
+}
+
+// The harness
+
+/// What a program left behind.
+#[derive(Debug)]
+struct Output {
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+}
+
+impl Output {
+    #[track_caller]
+    fn succeeds(&self) {
+        assert!(self.status.success(), "{self:?}");
+    }
+
+    /// Exit code 1, and one line on stderr that contains `what`.
+    #[track_caller]
+    fn fails_with(&self, what: &str) {
+        assert_eq!(self.status.code(), Some(1), "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        assert!(self.stderr.contains(what), "expected {what:?} in {self:?}");
+    }
+
+    fn events(&self) -> Vec<Value> {
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        self.stdout.lines().map(parse).collect()
+    }
+}
+
+fn cluster(topics: &[(&str, i32)]) -> Cluster {
+    let builder = topics.iter().fold(Cluster::builder(), |builder, &(name, n)| builder.topic(name, n));
+    builder.start().expect("loopback sockets")
+}
+
+fn console(args: &[&str]) -> Output {
+    let cluster = cluster(&[("t", 1)]);
+    let out = run(
+        "console_producer",
+        &[&["--bootstrap-server", &cluster.bootstrap(), "--topic", "t"], args].concat(),
+        "x\n",
+    );
+    assert_eq!(cluster.connection_count(), 0, "a wrong setting is refused before anything is sent: {out:?}");
+    out
+}
+
+/// Runs an example to its end.
+fn run(name: &str, args: &[&str], input: &str) -> Output {
+    let mut child = start(name, args);
+    let written = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    if let Err(error) = written {
+        // A program that refuses its flags does not read.
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{name} {args:?}");
+    }
+    finish(child)
+}
+
+fn start(name: &str, args: &[&str]) -> Child {
+    let program = path(name);
+    Command::new(&program)
+        .args(args)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| {
+            panic!("{}: {e}; `cargo test` or `cargo build --examples` builds it", program.display())
+        })
+}
+
+fn finish(mut child: Child) -> Output {
+    drop(child.stdin.take());
+    let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
+    let read = |from: mpsc::Receiver<String>| from.recv_timeout(DEADLINE);
+    let (Ok(stdout), Ok(stderr)) = (read(stdout), read(stderr)) else {
+        child.kill().expect("it can be killed");
+        panic!("{child:?} does not end");
+    };
+    let status = child.wait().expect("it has closed its outputs");
+    Output { status, stdout, stderr }
+}
+
+/// Reads to the end, on a thread of its own.
+fn reader(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<String> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let mut text = String::new();
+        if let Some(mut pipe) = pipe {
+            pipe.read_to_string(&mut text).expect("text");
+        }
+        // Nobody listens if the test has failed meanwhile.
+        let _ = tell.send(text);
+    });
+    told
+}
+
+/// Examples lie next to the folder of the tests' own executables.
+fn path(name: &str) -> PathBuf {
+    let tests = env::current_exe().expect("a test is a file");
+    let profile = tests.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    profile.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX))
+}
+
+/// A text with every number replaced by `#`.
+fn shape(text: &str) -> String {
+    let mut shape = String::new();
+    for c in text.chars() {
+        match c {
+            '0'..='9' if shape.ends_with('#') => {}
+            '0'..='9' => shape.push('#'),
+            _ => shape.push(c),
+        }
+    }
+    shape
+}
+
+fn place(record: &Record) -> String {
+    format!("{}-{}@{}", record.topic, record.partition, record.offset)
+}
+
+fn names(events: &[Value]) -> Vec<&str> {
+    events.iter().filter_map(|event| event["name"].as_str()).collect()
+}
+
+fn sorted(lines: impl IntoIterator<Item = impl Into<String>>) -> Vec<String> {
+    let mut lines: Vec<String> = lines.into_iter().map(Into::into).collect();
+    lines.sort();
+    lines
+}
+
+/// Those that take a cluster from properties, too, with flags that are enough but for that.
+const TOOLS: [(&str, &[&str]); 3] = [
+    ("console_producer", &["--topic", "t"]),
+    ("producer_performance", &["--topic", "t", "--num-records", "1", "--record-size", "1"]),
+    ("verifiable_producer", &["--topic", "t", "--max-messages", "1"]),
+];
+
+const SUMMARY: &str = "# records sent, #.# records/sec (#.# MB/sec), #.# ms avg latency, #.# ms max latency, \
+                       # ms #th, # ms #th, # ms #th, # ms #.#th.";
+
+/// Longer than anything takes here, on any machine.
+const DEADLINE: Duration = Duration::from_secs(180);
