@@ -165,7 +165,7 @@ mod tests {
         });
         for i in 0..100 {
             let tell = tell.clone();
-            let mut report = move || tell.send((i, thread::current().name().map(String::from))).unwrap();
+            let report = move || tell.send((i, thread::current().name().map(String::from))).unwrap();
             if i % 3 == 0 {
                 callbacks.run_in_turn(report);
             } else {
