@@ -13,7 +13,6 @@ mod connection;
 mod dial;
 
 use std::{
-    any::Any,
     collections::HashMap,
     io::{self, ErrorKind},
     mem,
@@ -32,6 +31,7 @@ use self::{
 };
 use crate::{
     config::Settings,
+    error::panic_text,
     engine::{Action, ConnId, Engine},
     handoff::{
         Awaited, Bell, Command, End, Hub, HubConfig, HubReceiver, Level, Promise, fail_here, sync::Mutex,
@@ -126,7 +126,7 @@ fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub, callbacks: &Callbacks) 
     let end = match life {
         Ok(Ok(())) => End::Closed,
         Ok(Err(e)) => format!("the system does not let the sender thread wait for its sockets: {e}").into(),
-        Err(panic) => format!("the sender thread panicked: {}", panic_message(&*panic)).into(),
+        Err(panic) => format!("the sender thread panicked: {}", panic_text(&*panic)).into(),
     };
     if let Some(cause) = end.cause() {
         log::error!("a producer has ended without being told to: {cause}");
@@ -135,7 +135,7 @@ fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub, callbacks: &Callbacks) 
     // engine, whose records fail as they are dropped; then the callbacks of both.
     hub.die(end);
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(sender))) {
-        log::error!("the end of the sender thread panicked: {}", panic_message(&*panic));
+        log::error!("the end of the sender thread panicked: {}", panic_text(&*panic));
     }
     callbacks.finish();
 }
@@ -438,14 +438,6 @@ fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     a.into_iter().chain(b).min()
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "with something that is not text",
-    }
-}
-
 #[expect(clippy::disallowed_methods, reason = "time has to enter somewhere: here, once a turn")]
 fn read_clock() -> Instant {
     Instant::now()
@@ -517,16 +509,5 @@ mod tests {
         ] {
             assert_eq!(earlier(a, b), want);
         }
-    }
-
-    #[test]
-    fn a_panic_is_quoted() {
-        let message = |panic: fn()| {
-            let panic = catch_unwind(panic).unwrap_err();
-            panic_message(&*panic).to_owned()
-        };
-        assert_eq!(message(|| panic!("plain")), "plain");
-        assert_eq!(message(|| panic!("with {}", 1)), "with 1");
-        assert_eq!(message(|| std::panic::panic_any(1)), "with something that is not text");
     }
 }
