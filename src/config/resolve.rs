@@ -506,16 +506,16 @@ mod tests {
     }
 
     fn settings(pairs: &[(&str, &str)]) -> Settings {
-        resolve(&config(pairs)).unwrap_or_else(|error| panic!("{pairs:?}: {error}")).settings
+        resolve(&config(pairs).given).unwrap_or_else(|error| panic!("{pairs:?}: {error}")).settings
     }
 
     fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
-        let error = resolve(&config(pairs)).err().unwrap_or_else(|| panic!("{pairs:?} is accepted"));
+        let error = resolve(&config(pairs).given).err().unwrap_or_else(|| panic!("{pairs:?} is accepted"));
         error.problems().iter().map(|p| format!("{}={}: {}", p.name, p.value, p.problem)).collect()
     }
 
     fn notices(pairs: &[(&str, &str)]) -> Vec<String> {
-        let resolved = resolve(&config(pairs)).unwrap_or_else(|error| panic!("{pairs:?}: {error}"));
+        let resolved = resolve(&config(pairs).given).unwrap_or_else(|error| panic!("{pairs:?}: {error}"));
         resolved.notices.into_iter().map(|(level, text)| format!("{level} {text}")).collect()
     }
 

@@ -201,6 +201,11 @@ impl Engine {
                 }
                 self.retry_or_fail(now, node, sent.key, broker_says(answer), false);
             }
+            Verdict::Split => {
+                if !self.accumulator.split(now, sent.key) {
+                    self.fail(now, sent.key, broker_says(answer), Some(node));
+                }
+            }
             Verdict::NewProducerId => {
                 self.fail(now, sent.key, broker_says(answer), Some(node));
                 self.accumulator.abandon_identity(now, slot);

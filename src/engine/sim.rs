@@ -424,8 +424,9 @@ impl Sim {
                 fault(self, "retriable error", Fault::Error(ErrorCode(code)));
             }
             9 => {
-                let code = [17, 29, 42, 44, 87][self.below(5) as usize];
-                fault(self, "final error", Fault::Error(ErrorCode(code)));
+                let code = [10, 10, 17, 29, 42, 44, 87][self.below(7) as usize];
+                let name = if code == 10 { "batch too large" } else { "final error" };
+                fault(self, name, Fault::Error(ErrorCode(code)));
             }
             10 => fault(self, "request lost", Fault::Close),
             11 => fault(self, "never answered", Fault::NeverAnswer),

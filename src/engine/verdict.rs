@@ -17,6 +17,8 @@ pub(super) enum Verdict {
     Retry { refresh: bool, may_have_been_written: bool },
     /// The broker misses what came before it. If nothing is missing any more, the sequence is restarted.
     OutOfOrder,
+    /// The batch is too large for the broker: send it in pieces. A single record fails.
+    Split,
     /// The id or the epoch is not valid any more: a new producer id is needed, and the batch fails.
     NewProducerId,
     /// Give up.
@@ -34,6 +36,7 @@ pub(super) fn judge(code: ErrorCode, idempotent: bool, attempt: u32) -> Verdict 
         ErrorCode::DUPLICATE_SEQUENCE_NUMBER if idempotent => Verdict::OutOfOrder,
         ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID if idempotent => Verdict::OutOfOrder,
         ErrorCode::INVALID_PRODUCER_EPOCH if idempotent => Verdict::NewProducerId,
+        ErrorCode::MESSAGE_TOO_LARGE => Verdict::Split,
         // A disk or a cable flips bits once; an encoder that is wrong is wrong every time.
         ErrorCode::CORRUPT_MESSAGE if attempt > CORRUPT_ATTEMPTS => Verdict::Fail { may_have_been_written: false },
         ErrorCode::REQUEST_TIMED_OUT
@@ -78,7 +81,8 @@ mod tests {
             (7, true, 1, retry(false, true)),
             (8, true, 1, retry(true, false)),
             (9, true, 1, retry(true, false)),
-            (10, true, 1, fail(false)),
+            (10, true, 1, Split),
+            (10, false, 1, Split),
             (13, true, 1, retry(true, true)),
             (17, true, 1, fail(false)),
             (18, true, 1, fail(false)),

@@ -27,7 +27,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::{Interest, Registry, Waker, net::TcpStream};
 use socket2::{SockRef, TcpKeepalive};
 
-use super::token;
+use super::token::token;
 use crate::engine::ConnId;
 
 /// Every connection that is being made.
@@ -411,7 +411,7 @@ mod tests {
     use socket2::{Domain, Socket, Type};
 
     use super::{
-        super::{WAKER, read_clock},
+        super::{read_clock, token::WAKER},
         *,
     };
 

@@ -11,6 +11,7 @@
 mod callbacks;
 mod connection;
 mod dial;
+mod token;
 
 use std::{
     collections::HashMap,
@@ -22,12 +23,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll, Waker};
 
 use self::{
     callbacks::Callbacks,
     connection::Connection,
     dial::{Dialer, Outcome, SocketOptions, system_lookup},
+    token::{WAKER, token},
 };
 use crate::{
     config::Settings,
@@ -429,11 +431,6 @@ impl Sender {
     }
 }
 
-/// A connection's name in the poller. One is never reused, so a late event of a closed socket finds nobody.
-fn token(conn: ConnId) -> Token {
-    Token(conn.0 as usize)
-}
-
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     a.into_iter().chain(b).min()
 }
@@ -451,9 +448,6 @@ const CHANNEL_CAPACITY: usize = 256;
 
 /// So many chunks wake a sender thread that an answer will wake anyway.
 const RING_THRESHOLD: usize = 8;
-
-/// No connection has it: they are counted from 0.
-const WAKER: Token = Token(usize::MAX);
 
 /// A megabyte of full chunks. With more, a slow codec keeps the sockets waiting for too long.
 const MAX_COMMANDS_PER_TURN: usize = 64;

@@ -14,3 +14,11 @@ pub(crate) struct Sequence {
     /// Of the batch's first record.
     pub(crate) base: i32,
 }
+
+impl Sequence {
+    /// The numbers behind `count` records: they wrap from `i32::MAX` to 0 and are never negative.
+    pub(crate) fn after(self, count: i32) -> Self {
+        let base = (i64::from(self.base) + i64::from(count)) & i64::from(i32::MAX);
+        Self { base: base as i32, ..self }
+    }
+}

@@ -91,24 +91,30 @@ impl Batch {
 
     /// Appends a record, unless the batch has no room. An empty batch takes a record of any size.
     pub(super) fn try_append(&mut self, timestamp: i64, body: &[u8], cells: &Arc<Cells>, cell: u16) -> bool {
-        let Bytes::Open(buffer) = &mut self.bytes else { return false };
-        if self.records == 0 {
-            self.base_timestamp = timestamp;
-            self.max_timestamp = timestamp;
-        } else {
+        let Bytes::Open(buffer) = &self.bytes else { return false };
+        if self.records > 0 {
             let size = record::record_len(body.len(), timestamp.wrapping_sub(self.base_timestamp), self.records);
             if buffer.len() + size > self.limit {
                 return false;
             }
-            self.max_timestamp = self.max_timestamp.max(timestamp);
         }
-        record::put_record(buffer, body, timestamp.wrapping_sub(self.base_timestamp), self.records);
-        self.records += 1;
-        self.charge += charge(body.len());
+        self.put(timestamp, body);
         if !self.runs.last_mut().is_some_and(|run| run.extend(cells, cell)) {
             self.runs.push(Run::start(cells, cell));
         }
         true
+    }
+
+    fn put(&mut self, timestamp: i64, body: &[u8]) {
+        let Bytes::Open(buffer) = &mut self.bytes else { unreachable!("a sealed batch takes no records") };
+        if self.records == 0 {
+            self.base_timestamp = timestamp;
+            self.max_timestamp = timestamp;
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        record::put_record(buffer, body, timestamp.wrapping_sub(self.base_timestamp), self.records);
+        self.records += 1;
+        self.charge += charge(body.len());
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -148,6 +154,48 @@ impl Batch {
             self.limit = 0;
             self.bytes = Bytes::Open(buffer);
         }
+    }
+
+    /// Two batches with the same records in the same order, each about half as large, under the same sequence. At least
+    /// two records are in it.
+    pub(super) fn halve(mut self) -> (Self, Self) {
+        let bytes = self.seal();
+        let middle = HEADER_LEN + (bytes.len() - HEADER_LEN) / 2;
+        let mut first = self.child(self.sequence);
+        let mut second = self.child(None);
+        for record in batch::records(&bytes) {
+            let record = record.expect("a batch of our own can be read");
+            let fits = first.records == 0 || first.size() < middle;
+            let half = if fits && first.records < self.records - 1 { &mut first } else { &mut second };
+            half.put(record.timestamp, record.body);
+        }
+        second.sequence = self.sequence.map(|sequence| sequence.after(first.records));
+        for mut run in std::mem::take(&mut self.runs) {
+            let missing = first.records as usize - first.runs.iter().map(Run::len).sum::<usize>();
+            if run.len() > missing {
+                second.runs.push(run.split_off(missing));
+            }
+            if missing > 0 {
+                first.runs.push(run);
+            }
+        }
+        for (index, callback) in std::mem::take(&mut self.callbacks) {
+            match index - first.records {
+                index if index >= 0 => second.callbacks.push((index, callback)),
+                _ => first.callbacks.push((index, callback)),
+            }
+        }
+        (first, second)
+    }
+
+    /// An empty batch in the place of this one. It takes no new records, and need not linger.
+    fn child(&self, sequence: Option<Sequence>) -> Self {
+        let buffer = Vec::with_capacity(self.size());
+        let mut child = Self::new(self.slot, self.created, buffer, 0, self.flush_epoch);
+        child.sequence = sequence;
+        child.may_have_been_written = self.may_have_been_written;
+        child.urgent = true;
+        child
     }
 
     fn write_header(&self, buffer: &mut [u8]) {

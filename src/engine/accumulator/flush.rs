@@ -30,6 +30,11 @@ impl<P> FlushLedger<P> {
         self.first + self.epochs.len() as u64 - 1
     }
 
+    /// A batch of `epoch` has become two.
+    pub(super) fn add_batch(&mut self, epoch: u64) {
+        self.epochs[(epoch - self.first) as usize].unsettled += 1;
+    }
+
     /// A flush begins. Batches of the epoch returned, and of earlier ones, are what it waits for.
     pub(super) fn begin_flush(&mut self, promise: P) -> u64 {
         self.present().promise = Some(promise);

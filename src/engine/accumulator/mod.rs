@@ -115,7 +115,10 @@ enum Unresolved {
 
 struct Entry {
     generation: u32,
+    /// Ascending in the order of the records of a partition.
     serial: u64,
+    /// How many serials from there on are this batch's own, for what it may be split into.
+    serials: u64,
     batch: Option<Batch>,
 }
 
@@ -326,16 +329,8 @@ impl Accumulator {
         let limit = self.limits.batch_size.max(HEADER_LEN + body);
         let epoch = self.flushes.begin_batch();
         let batch = Batch::new(slot, opened, buffer, limit, epoch);
-        self.serial += 1;
-        let serial = self.serial;
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.batches.push(Entry { generation: 0, serial: 0, batch: None });
-            self.batches.len() as u32 - 1
-        });
-        let entry = &mut self.batches[index as usize];
-        entry.serial = serial;
-        entry.batch = Some(batch);
-        let key = BatchKey { index, generation: entry.generation };
+        self.serial += SERIALS_A_BATCH;
+        let key = self.store(batch, self.serial, SERIALS_A_BATCH);
         self.queues[slot.0 as usize].batches.push_back(key);
         self.unsettled += 1;
         self.linger.push(opened + self.limits.linger, key);
@@ -344,6 +339,18 @@ impl Accumulator {
             self.linger_over_at_once(slot);
         }
         key
+    }
+
+    fn store(&mut self, batch: Batch, serial: u64, serials: u64) -> BatchKey {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.batches.push(Entry { generation: 0, serial: 0, serials: 0, batch: None });
+            self.batches.len() as u32 - 1
+        });
+        let entry = &mut self.batches[index as usize];
+        entry.serial = serial;
+        entry.serials = serials;
+        entry.batch = Some(batch);
+        BatchKey { index, generation: entry.generation }
     }
 
     /// With no linger a batch is due as soon as it exists; it is looked at once the record is in it.
@@ -589,12 +596,46 @@ impl Accumulator {
             batch.retry_at = Some(retry_at);
             batch.slot
         };
+        self.enqueue(slot, key);
+        self.backoff.insert((retry_at, slot));
+        self.touch(now, slot);
+    }
+
+    /// Puts a batch into its queue, where its records belong.
+    fn enqueue(&mut self, slot: Slot, key: BatchKey) {
         let serial = self.batches[key.index as usize].serial;
         let queue = &self.queues[slot.0 as usize];
         let at = queue.batches.iter().take_while(|k| self.batches[k.index as usize].serial < serial).count();
         self.queues[slot.0 as usize].batches.insert(at, key);
-        self.backoff.insert((retry_at, slot));
+    }
+
+    /// Puts two halves in the place of a batch in flight that its broker finds too large; `false` if it is a single
+    /// record. The halves carry the numbers of the whole, which was refused, so what follows stays as it is.
+    pub(super) fn split(&mut self, now: Instant, key: BatchKey) -> bool {
+        if self.batch(key).is_none_or(|b| b.records < 2 || b.expired) {
+            return false;
+        }
+        self.landed(key);
+        let entry = &mut self.batches[key.index as usize];
+        let (serial, half) = (entry.serial, entry.serials / 2);
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(key.index);
+        let (first, second) = entry.batch.take().expect("looked at above").halve();
+        let (slot, deadline) = (first.slot, first.created + self.limits.delivery_timeout);
+        self.flushes.add_batch(first.flush_epoch);
+        self.unsettled += 1;
+        let halves = [self.store(first, serial, half), self.store(second, serial + half, half)];
+        for half in halves {
+            self.enqueue(slot, half);
+            self.expiry.insert(deadline, half);
+        }
+        let queue = &mut self.queues[slot.0 as usize];
+        if let Some(at) = queue.unresolved.iter().position(|u| *u == Unresolved::Batch(key)) {
+            queue.unresolved[at] = Unresolved::Batch(halves[0]);
+            queue.unresolved.insert(at + 1, Unresolved::Batch(halves[1]));
+        }
         self.touch(now, slot);
+        true
     }
 
     /// Takes a batch out for good, wherever it is. `refused`: it is not in the log and will not get there.
@@ -782,6 +823,12 @@ impl Deadlines {
         self.queue.push_back((at, key));
     }
 
+    /// Among earlier and later ones.
+    fn insert(&mut self, at: Instant, key: BatchKey) {
+        let place = self.queue.partition_point(|(other, _)| *other <= at);
+        self.queue.insert(place, (at, key));
+    }
+
     fn pop_due(&mut self, now: Instant) -> Option<BatchKey> {
         if self.queue.front()?.0 > now {
             return None;
@@ -819,6 +866,9 @@ const MAX_UNRESOLVED: usize = 5;
 
 /// Enough for every partition of a busy broker, and at the usual batch size no more than 2 MiB.
 const MAX_SPARES: usize = 128;
+
+/// A batch can be halved 32 times, and then has one record left in any case.
+const SERIALS_A_BATCH: u64 = 1 << 32;
 
 /// Length, attributes and the two deltas of a record, each at its longest.
 const MAX_RECORD_OVERHEAD: usize = 21;

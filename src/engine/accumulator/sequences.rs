@@ -33,9 +33,9 @@ impl Sequences {
             self.next = 0;
         }
         let identity = self.identity.expect("set above");
-        let base = self.next;
-        self.next = advance(base, count);
-        Sequence { identity, base }
+        let sequence = Sequence { identity, base: self.next };
+        self.next = sequence.after(count).base;
+        sequence
     }
 
     /// The broker will take no batch under the present numbers any more.
@@ -73,11 +73,6 @@ impl Sequences {
     }
 }
 
-/// Sequences wrap from `i32::MAX` to 0; they are never negative.
-fn advance(sequence: i32, count: i32) -> i32 {
-    ((i64::from(sequence) + i64::from(count)) & i64::from(i32::MAX)) as i32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,7 +85,7 @@ mod tests {
         assert_eq!(sequences.assign(ME, 3, true).base, 0);
         assert_eq!(sequences.assign(ME, 2, false).base, 3);
         for (from, count, to) in [(i32::MAX - 2, 7, 4), (i32::MAX, 1, 0), (2_147_483_547, 200, 99)] {
-            assert_eq!(advance(from, count), to, "{from} + {count}");
+            assert_eq!(Sequence { identity: ME, base: from }.after(count).base, to, "{from} + {count}");
         }
     }
 
