@@ -20,7 +20,8 @@ mod broker;
 mod completion;
 mod metadata;
 mod produce;
-
+#[cfg(test)]
+mod sim;
 mod verdict;
 
 use std::{

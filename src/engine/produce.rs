@@ -172,7 +172,7 @@ impl Engine {
         }
         let Some(batch) = self.accumulator.batch(sent.key) else { return };
         let (code, slot) = (answer.error, batch.slot);
-        let verdict = judge(code, self.settings.idempotence, batch.attempts);
+        let verdict = judge(code, self.settings.idempotence, batch.attempts_as_numbered);
         if code != ErrorCode::NONE {
             log::debug!("{}-{}: {code}, {verdict:?}", self.hub.topics().name(sent.topic), sent.partition);
         }
@@ -197,7 +197,7 @@ impl Engine {
                 // Behind a batch of open fate this is to be expected. In front, the broker misses something that is
                 // never sent again: the sequence starts anew, once all that is in flight has come back.
                 if self.accumulator.is_oldest_unresolved(sent.key) {
-                    self.accumulator.break_sequence(now, slot, false);
+                    self.accumulator.break_sequence(now, slot);
                 }
                 self.retry_or_fail(now, node, sent.key, broker_says(answer), false);
             }
@@ -316,17 +316,18 @@ impl Engine {
 
     /// The request of a batch that expired in flight has ended: its memory is free.
     fn drop_expired(&mut self, now: Instant, key: BatchKey) {
-        if let Some(batch) = self.accumulator.finish(now, key) {
+        if let Some(batch) = self.accumulator.finish(now, key, false) {
             self.released += batch.charge;
             self.accumulator.recycle(batch);
         }
     }
 
     fn complete(&mut self, now: Instant, key: BatchKey, outcome: Outcome) {
-        let Some(mut batch) = self.accumulator.finish(now, key) else { return };
-        if matches!(outcome, Outcome::Failed(_)) && batch.sequence.is_some() && !batch.may_have_been_written {
-            // Its number will never be sent again, so the broker would take nothing that follows.
-            self.accumulator.break_sequence(now, batch.slot, true);
+        let failed = matches!(outcome, Outcome::Failed(_));
+        let refused = failed && self.accumulator.batch(key).is_some_and(|b| !b.may_have_been_written);
+        let Some(mut batch) = self.accumulator.finish(now, key, refused) else { return };
+        if !failed {
+            self.accumulator.confirm(now, batch.slot);
         }
         let runs = std::mem::take(&mut batch.runs);
         if batch.callbacks.is_empty() {

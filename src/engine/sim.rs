@@ -54,7 +54,6 @@ struct Sim {
     events: BTreeMap<(Duration, u64), Event>,
     serial: u64,
     records: Vec<Sent>,
-    gets: Vec<(Arc<crate::handoff::Cells>, u16)>,
     flushes: u32,
     turns: u32,
     /// Chance in a thousand that a turn brings trouble.
@@ -140,7 +139,6 @@ impl Sim {
             events: BTreeMap::new(),
             serial: 0,
             records: Vec::new(),
-            gets: Vec::new(),
             flushes: 0,
             turns: 0,
             trouble: 0,
@@ -202,11 +200,11 @@ impl Sim {
     fn turn(&mut self) {
         self.turns += 1;
         let now = self.instant();
-        self.hub.steal_all();
+        self.receiver.steal_all();
         if self.hub.budget().waiting() > 0 {
-            self.hub.reclaim_credit();
+            self.receiver.reclaim_credit();
         }
-        self.gets.append(&mut self.hub.take_gets());
+        let gets = self.receiver.take_gets();
         while let Some(command) = self.receiver.try_recv() {
             match command {
                 Command::Chunk(mut chunk) => {
@@ -217,11 +215,14 @@ impl Sim {
                 Command::Close => self.engine.handle_close(now),
             }
         }
-        for topic in self.hub.take_wishes() {
+        for topic in self.receiver.take_wishes() {
             self.engine.handle_wish(now, topic);
         }
-        let engine = &mut self.engine;
-        self.gets.retain(|(cells, cell)| !engine.handle_get(now, cells, *cell));
+        for (cells, cell) in gets {
+            if !self.engine.handle_get(now, &cells, cell) {
+                self.receiver.keep_get(cells, cell);
+            }
+        }
         self.engine.handle_timeout(now);
         while let Some(action) = self.engine.poll_action(now) {
             self.act(action);
@@ -386,7 +387,7 @@ impl Sim {
     fn make_trouble(&mut self) {
         let node = 1 + self.below(NODES as u64) as i32;
         let partition = self.below(PARTITIONS as u64) as i32;
-        let mut fault = |sim: &mut Self, name, fault: Fault| {
+        let fault = |sim: &mut Self, name, fault: Fault| {
             *sim.troubles.entry(name).or_default() += 1;
             sim.model.fault(fault);
         };
@@ -477,7 +478,7 @@ impl Sim {
                 0 => {
                     let (promise, _) = Promise::new();
                     self.flushes += 1;
-                    self.hub.steal_all();
+                    self.receiver.steal_all();
                     self.turn();
                     let now = self.instant();
                     self.engine.handle_flush(now, promise);
@@ -554,7 +555,7 @@ impl Sim {
                 None => panic!("seed {seed}: {value} never ended"),
                 Some(Ok(metadata)) => {
                     delivered += 1;
-                    assert!(count >= 1, "seed {seed}: {value} was acknowledged and is lost");
+                    assert!(count >= 1, "seed {seed}: {value} was acknowledged and is lost: {metadata:?}");
                     if metadata.has_offset() {
                         let found = places.get(&(metadata.partition(), metadata.offset()));
                         assert_eq!(found, Some(value), "seed {seed}: not at {metadata}");
@@ -571,7 +572,7 @@ impl Sim {
         assert_eq!(self.engine.accumulator.unsettled(), 0, "seed {seed}");
         assert_eq!(self.engine.accumulator.in_flight(), 0, "seed {seed}");
         assert_eq!(self.flushes, 0, "seed {seed}: a flush was never answered");
-        self.hub.reclaim_credit();
+        self.receiver.reclaim_credit();
         assert_eq!(self.hub.budget().free(), self.settings.buffer_memory, "seed {seed}: memory is missing");
         // The trouble is over: what is sent now arrives.
         let before = self.records.len();

@@ -35,6 +35,8 @@ pub(in crate::engine) struct Batch {
     pub(in crate::engine) sequence: Option<Sequence>,
     /// How often it was sent.
     pub(in crate::engine) attempts: u32,
+    /// How often under its present sequence: a broker cannot know earlier ones by it.
+    pub(in crate::engine) attempts_as_numbered: u32,
     pub(in crate::engine) retry_at: Option<Instant>,
     /// The leader's epoch at the last attempt: a newer leader need not be waited for.
     pub(in crate::engine) attempt_epoch: i32,
@@ -72,6 +74,7 @@ impl Batch {
             callbacks: Vec::new(),
             sequence: None,
             attempts: 0,
+            attempts_as_numbered: 0,
             retry_at: None,
             attempt_epoch: -1,
             may_have_been_written: false,
@@ -135,6 +138,7 @@ impl Batch {
     /// Takes the sequence away, so that the next [`seal`](Self::seal) writes a new one. The records stay.
     pub(in crate::engine) fn unseal(&mut self) {
         self.sequence = None;
+        self.attempts_as_numbered = 0;
         if let Bytes::Sealed(bytes) = &mut self.bytes {
             // The transport may hold the old bytes still: it keeps them, and this batch goes on with a copy.
             let buffer = Arc::try_unwrap(std::mem::take(bytes)).unwrap_or_else(|shared| (*shared).clone());

@@ -89,8 +89,8 @@ struct Queue {
     partition: i32,
     /// Oldest first; the last may be open.
     batches: VecDeque<BatchKey>,
-    /// Batches with a sequence whose fate is open, in sequence order: in flight, or in `batches` to be sent again.
-    unresolved: VecDeque<BatchKey>,
+    /// What the broker has not confirmed, in sequence order.
+    unresolved: VecDeque<Unresolved>,
     in_flight: usize,
     /// Where they are. Another node gets nothing before they have come back, or it could append a later batch first.
     in_flight_node: i32,
@@ -101,8 +101,20 @@ struct Queue {
     /// Nothing under the broken sequence can get into the log any more, not even late: what is unresolved may be sent
     /// anew whatever became of its last attempt.
     refused_for_good: bool,
+    /// The broker has taken a batch under the present sequence. Before that it may know nothing of this producer, and
+    /// then it takes any number for the first: were the first batch lost and the second taken, the first could never
+    /// be written any more, and its retry would look like a duplicate.
+    confirmed: bool,
     scheduled: bool,
     round: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unresolved {
+    /// In flight, or in `batches` to be sent again.
+    Batch(BatchKey),
+    /// The numbers of a batch that was refused and will never be sent again: the broker takes nothing behind them.
+    Gap,
 }
 
 struct Entry {
@@ -463,9 +475,11 @@ impl Accumulator {
         } else if self.identity.is_none() || queue.sequences.is_broken() {
             true
         } else if batch.sequence.is_some() {
-            queue.unresolved.front() != Some(&head)
+            queue.unresolved.front() != Some(&Unresolved::Batch(head))
+        } else if queue.unresolved.contains(&Unresolved::Gap) {
+            true
         } else {
-            queue.unresolved.len() >= MAX_UNRESOLVED
+            queue.unresolved.len() >= if queue.confirmed { MAX_UNRESOLVED } else { 1 }
         };
         let backing_off =
             batch.retry_at.is_some_and(|at| at > now) && queue.leader_epoch <= batch.attempt_epoch;
@@ -547,11 +561,14 @@ impl Accumulator {
         if self.limits.idempotent && batch.sequence.is_none() {
             let identity = self.identity.expect("nothing is ready without an id");
             let nothing_unresolved = queue.unresolved.is_empty();
-            batch.sequence = Some(queue.sequences.assign(identity, batch.records, nothing_unresolved));
-            queue.unresolved.push_back(key);
+            let sequence = queue.sequences.assign(identity, batch.records, nothing_unresolved);
+            queue.confirmed &= sequence.base != 0;
+            batch.sequence = Some(sequence);
+            queue.unresolved.push_back(Unresolved::Batch(key));
         }
         batch.in_flight = true;
         batch.attempts += 1;
+        batch.attempts_as_numbered += 1;
         batch.retry_at = None;
         batch.attempt_epoch = queue.leader_epoch;
         queue.in_flight += 1;
@@ -565,7 +582,7 @@ impl Accumulator {
 
     /// Whether the batch is the oldest of its partition whose fate is open.
     pub(super) fn is_oldest_unresolved(&self, key: BatchKey) -> bool {
-        self.batch(key).is_some_and(|b| self.queues[b.slot.0 as usize].unresolved.front() == Some(&key))
+        self.batch(key).is_some_and(|b| self.queues[b.slot.0 as usize].unresolved.front() == Some(&Unresolved::Batch(key)))
     }
 
     /// Puts a batch that was in flight back where it stood.
@@ -584,8 +601,8 @@ impl Accumulator {
         self.touch(now, slot);
     }
 
-    /// Takes a batch out for good, wherever it is.
-    pub(super) fn finish(&mut self, now: Instant, key: BatchKey) -> Option<Batch> {
+    /// Takes a batch out for good, wherever it is. `refused`: it is not in the log and will not get there.
+    pub(super) fn finish(&mut self, now: Instant, key: BatchKey, refused: bool) -> Option<Batch> {
         self.batch(key)?;
         let was_queued = !self.landed(key);
         let entry = &mut self.batches[key.index as usize];
@@ -593,7 +610,17 @@ impl Accumulator {
         self.free.push(key.index);
         let batch = entry.batch.take()?;
         let queue = &mut self.queues[batch.slot.0 as usize];
-        queue.unresolved.retain(|k| *k != key);
+        if let Some(at) = queue.unresolved.iter().position(|u| *u == Unresolved::Batch(key)) {
+            if refused {
+                queue.unresolved[at] = Unresolved::Gap;
+            } else {
+                queue.unresolved.remove(at);
+            }
+        }
+        if queue.unresolved.front() == Some(&Unresolved::Gap) {
+            queue.sequences.break_off();
+            queue.refused_for_good = true;
+        }
         if was_queued {
             queue.batches.retain(|k| *k != key);
         }
@@ -616,12 +643,18 @@ impl Accumulator {
         Some(batch)
     }
 
-    /// The broker takes no batch of this partition under its present sequence: it starts again once nothing is in
-    /// flight. `for_good`: a number is missing that nobody will ever send; else a lost request may still bring it.
-    pub(super) fn break_sequence(&mut self, now: Instant, slot: Slot, for_good: bool) {
+    /// The broker has taken a batch of this partition.
+    pub(super) fn confirm(&mut self, now: Instant, slot: Slot) {
         let queue = &mut self.queues[slot.0 as usize];
-        queue.sequences.break_off();
-        queue.refused_for_good |= for_good;
+        if !std::mem::replace(&mut queue.confirmed, true) {
+            self.touch(now, slot);
+        }
+    }
+
+    /// The broker takes no batch of this partition under its present sequence: it starts again once nothing is in
+    /// flight.
+    pub(super) fn break_sequence(&mut self, now: Instant, slot: Slot) {
+        self.queues[slot.0 as usize].sequences.break_off();
         self.touch(now, slot);
     }
 
@@ -706,7 +739,9 @@ impl Accumulator {
             self.identity = None;
         }
         let safe = std::mem::take(&mut queue.refused_for_good);
-        for key in std::mem::take(&mut queue.unresolved) {
+        queue.confirmed = false;
+        for unresolved in std::mem::take(&mut queue.unresolved) {
+            let Unresolved::Batch(key) = unresolved else { continue };
             let Some(batch) = self.batches[key.index as usize].batch.as_mut() else { continue };
             if batch.may_have_been_written && !safe {
                 self.doomed.push(key);
@@ -730,6 +765,7 @@ impl Queue {
             in_rack: false,
             sequences: Sequences::default(),
             refused_for_good: false,
+            confirmed: false,
             scheduled: false,
             round: 0,
         }

@@ -1,0 +1,342 @@
+//! Real brokers, as child processes of the test, to be killed, frozen and stopped at will.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    hash::{BuildHasher, Hasher, RandomState},
+    io::{Read, Seek, SeekFrom},
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+    thread,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    jars, java,
+    kafka::{Kafka, read_text},
+    log_dump::{self, Batch},
+    process::{self, Process, poll_until},
+    ready,
+};
+
+/// What a cluster is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spec {
+    /// Each is broker and controller in one.
+    pub(crate) nodes: usize,
+    /// Kafka's version.
+    pub(crate) version: &'static str,
+    /// Properties of every broker, beyond those that the harness sets or in their place.
+    pub(crate) props: &'static [(&'static str, &'static str)],
+}
+
+/// Brokers on loopback ports, with ids from 1.
+pub(crate) struct Cluster {
+    spec: Spec,
+    nodes: BTreeMap<i32, Node>,
+    jars: PathBuf,
+    kafka: Kafka,
+    /// Removed when dropped, after the brokers: fields are dropped in order.
+    _folder: TempDir,
+}
+
+struct Node {
+    port: u16,
+    controller_port: u16,
+    folder: PathBuf,
+    /// `None` after it was killed or stopped.
+    process: Option<Process>,
+    frozen: bool,
+}
+
+impl Cluster {
+    /// Formats the disks, starts the brokers, and returns when each of them lists all of them.
+    pub(crate) fn start(spec: Spec) -> Result<Self, String> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match Self::start_once(spec) {
+                // Somebody took a port between our choosing it and the broker's binding it.
+                Err(e) if e.contains("Address already in use") && tries < 3 => {}
+                started => return started,
+            }
+        }
+    }
+
+    fn start_once(spec: Spec) -> Result<Self, String> {
+        let jars = jars::folder(spec.version)?;
+        let io = |e| format!("cannot prepare a folder for the brokers: {e}");
+        let folder =
+            tempfile::Builder::new().prefix("kafka-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).map_err(io)?;
+        let ports = free_ports(2 * spec.nodes)?;
+        let nodes: BTreeMap<i32, Node> = (1..)
+            .zip(ports.chunks_exact(2))
+            .map(|(id, ports)| {
+                let folder = folder.path().join(format!("node-{id}"));
+                (id, Node { port: ports[0], controller_port: ports[1], folder, process: None, frozen: false })
+            })
+            .collect();
+        let bootstrap: Vec<_> = nodes.values().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        let kafka = Kafka::at(bootstrap.join(","))?;
+        let mut cluster = Self { spec, nodes, jars, kafka, _folder: folder };
+
+        // Unpadded base64 of sixteen bytes, as Kafka wants it.
+        let id = format!("{:016x}AAAAAA", random());
+        for (&node, at) in &cluster.nodes {
+            fs::create_dir_all(&at.folder).map_err(io)?;
+            fs::write(at.properties(), cluster.properties(node)).map_err(io)?;
+        }
+        thread::scope(|scope| {
+            let formats: Vec<_> =
+                cluster.nodes.values().map(|node| scope.spawn(|| node.format(&cluster.jars, &id))).collect();
+            formats.into_iter().try_for_each(|format| format.join().expect("formatting does not panic"))
+        })?;
+        for node in cluster.nodes.values_mut() {
+            node.start(&cluster.jars, spec)?;
+        }
+        cluster.wait_until_ready()?;
+        Ok(cluster)
+    }
+
+    /// What it was started as.
+    pub(crate) fn spec(&self) -> Spec {
+        self.spec
+    }
+
+    /// The cluster as clients see it.
+    pub(crate) fn kafka(&self) -> &Kafka {
+        &self.kafka
+    }
+
+    /// SIGKILL: the broker is gone in the middle of whatever it did.
+    pub(crate) fn kill(&mut self, node: i32) {
+        if let Some(mut process) = self.node(node).process.take() {
+            process.kill();
+        }
+    }
+
+    /// SIGTERM, and returns when the broker has handed its partitions over and ended.
+    pub(crate) fn terminate(&mut self, node: i32) {
+        let node = self.node(node);
+        if let Some(mut process) = node.process.take() {
+            process.signal("TERM").unwrap_or_else(|e| panic!("{e}"));
+            let ended = process.wait(START_LIMIT);
+            assert!(ended.is_some(), "the broker did not stop within {START_LIMIT:?}: {}", node.log_tail());
+        }
+    }
+
+    /// SIGSTOP: the broker's sockets stay open, and nobody is at home.
+    pub(crate) fn freeze(&mut self, node: i32) {
+        let node = self.node(node);
+        node.signal("STOP");
+        node.frozen = true;
+    }
+
+    /// Ends what [`freeze`](Self::freeze) began.
+    pub(crate) fn thaw(&mut self, node: i32) {
+        let node = self.node(node);
+        node.signal("CONT");
+        node.frozen = false;
+    }
+
+    /// Starts a broker that was killed or stopped, and does not wait for it.
+    pub(crate) fn restart(&mut self, node: i32) {
+        let (spec, jars) = (self.spec, self.jars.clone());
+        let node = self.node(node);
+        if node.process.is_none() {
+            node.start(&jars, spec).unwrap_or_else(|e| panic!("{e}"));
+        }
+    }
+
+    /// Returns when every broker that runs answers and lists all that run.
+    pub(crate) fn wait_until_ready(&mut self) -> Result<(), String> {
+        let running: BTreeSet<i32> =
+            self.nodes.iter().filter(|(_, n)| n.process.is_some()).map(|(&id, _)| id).collect();
+        let mut waiting_for = running.clone();
+        let ready = poll_until(START_LIMIT, || {
+            for (id, node) in &mut self.nodes {
+                if node.process.as_mut().is_some_and(|process| !process.is_running()) {
+                    return Some(Err(format!("broker {id} ended: {}", node.log_tail())));
+                }
+            }
+            waiting_for.retain(|id| {
+                !ready::brokers_listed_by(self.nodes[id].port)
+                    .is_ok_and(|listed| listed.is_superset(&running))
+            });
+            waiting_for.is_empty().then_some(Ok(()))
+        });
+        ready.unwrap_or_else(|| {
+            let first = waiting_for.first().expect("somebody was waited for");
+            let tail = self.nodes[first].log_tail();
+            Err(format!(
+                "of the brokers {running:?}, {waiting_for:?} were not ready within {START_LIMIT:?}: {tail}"
+            ))
+        })
+    }
+
+    /// All brokers up and ready again, whatever the last test did to them.
+    pub(crate) fn heal(&mut self) -> Result<(), String> {
+        for (&id, node) in &mut self.nodes {
+            if node.frozen {
+                node.signal("CONT");
+                node.frozen = false;
+            }
+            if node.process.as_mut().is_some_and(|process| !process.is_running()) {
+                eprintln!("broker {id} had ended by itself: {}", node.log_tail());
+                node.process = None;
+            }
+            if node.process.is_none() {
+                node.start(&self.jars, self.spec)?;
+            }
+        }
+        self.wait_until_ready()
+    }
+
+    /// Returns when all other brokers that run have given this one up, and its partitions to others.
+    pub(crate) fn wait_until_given_up(&self, node: i32) {
+        let others = || self.nodes.iter().filter(|&(&id, other)| id != node && other.process.is_some());
+        let given_up = poll_until(START_LIMIT, || {
+            others()
+                .all(|(_, other)| {
+                    ready::brokers_listed_by(other.port).is_ok_and(|listed| !listed.contains(&node))
+                })
+                .then_some(())
+        });
+        assert!(given_up.is_some(), "broker {node} was still listed after {START_LIMIT:?}");
+    }
+
+    /// What each broker said last, on standard error.
+    pub(super) fn print_log_tails(&self) {
+        for (id, node) in &self.nodes {
+            eprintln!("the end of broker {id}'s log:\n{}\n", node.log_tail());
+        }
+    }
+
+    /// The batches of each partition of a topic, as they lie on the disk of a broker.
+    pub(crate) fn dump_logs(&self, node: i32, topic: &str) -> BTreeMap<i32, Vec<Batch>> {
+        jars::folder(jars::TOOLS)
+            .and_then(|tools| log_dump::dump(&tools, &self.nodes[&node].logs(), topic))
+            .unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn node(&mut self, id: i32) -> &mut Node {
+        self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no broker {id}"))
+    }
+
+    fn properties(&self, id: i32) -> String {
+        let node = &self.nodes[&id];
+        let voters: Vec<_> =
+            self.nodes.iter().map(|(id, node)| format!("{id}@127.0.0.1:{}", node.controller_port)).collect();
+        let replicas = self.spec.nodes.min(3).to_string();
+        let in_sync = self.spec.nodes.min(3).div_ceil(2).to_string();
+        let listener = format!("PLAINTEXT://127.0.0.1:{}", node.port);
+        let mut properties: BTreeMap<&str, String> = BTreeMap::from([
+            ("process.roles", "broker,controller".into()),
+            ("node.id", id.to_string()),
+            ("controller.quorum.voters", voters.join(",")),
+            ("listeners", format!("{listener},CONTROLLER://127.0.0.1:{}", node.controller_port)),
+            ("advertised.listeners", listener),
+            ("controller.listener.names", "CONTROLLER".into()),
+            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
+            ("inter.broker.listener.name", "PLAINTEXT".into()),
+            ("log.dirs", node.logs().display().to_string()),
+            ("auto.create.topics.enable", "false".into()),
+            ("default.replication.factor", replicas.clone()),
+            ("min.insync.replicas", in_sync.clone()),
+            ("group.initial.rebalance.delay.ms", "0".into()),
+            ("offsets.topic.num.partitions", "1".into()),
+            ("offsets.topic.replication.factor", replicas.clone()),
+            ("transaction.state.log.num.partitions", "3".into()),
+            ("transaction.state.log.replication.factor", replicas.clone()),
+            ("transaction.state.log.min.isr", in_sync),
+            ("share.coordinator.state.topic.replication.factor", replicas),
+            ("share.coordinator.state.topic.min.isr", "1".into()),
+        ]);
+        if self.spec.nodes > 1 {
+            // A dead broker is noticed in three seconds instead of nine.
+            properties.extend([
+                ("broker.session.timeout.ms", "3000".into()),
+                ("broker.heartbeat.interval.ms", "500".into()),
+                ("controller.quorum.fetch.timeout.ms", "1000".into()),
+                ("controller.quorum.election.timeout.ms", "500".into()),
+            ]);
+        }
+        properties.extend(self.spec.props.iter().map(|&(name, value)| (name, value.to_string())));
+        properties.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+    }
+}
+
+impl Node {
+    fn format(&self, jars: &Path, cluster_id: &str) -> Result<(), String> {
+        let mut command = java::class(jars, 256, "warn", "kafka.tools.StorageTool");
+        command.args(["format", "-t", cluster_id, "-c"]).arg(self.properties());
+        process::run("formatting a broker's disk", command, b"", START_LIMIT, read_text).map(drop)
+    }
+
+    fn start(&mut self, jars: &Path, spec: Spec) -> Result<(), String> {
+        let log = || File::options().create(true).append(true).open(self.log());
+        let io = |e| format!("cannot write {}: {e}", self.log().display());
+        let mut command = java::class(jars, if spec.nodes > 1 { 384 } else { 512 }, "info", "kafka.Kafka");
+        command.arg(self.properties()).stdin(Stdio::null());
+        command.stdout(log().map_err(io)?).stderr(log().map_err(io)?);
+        let process = Process::start(command).map_err(|e| format!("cannot start a broker: {e}"))?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    fn signal(&mut self, name: &str) {
+        let process = self.process.as_mut().expect("only a broker that runs is frozen or thawed");
+        process.signal(name).unwrap_or_else(|e| panic!("{e}"));
+    }
+
+    fn properties(&self) -> PathBuf {
+        self.folder.join("server.properties")
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.folder.join("logs")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("broker.log")
+    }
+
+    fn log_tail(&self) -> String {
+        let read = || {
+            let mut file = File::open(self.log())?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(8192)))?;
+            let mut end = Vec::new();
+            file.read_to_end(&mut end)?;
+            std::io::Result::Ok(process::tail(&String::from_utf8_lossy(&end), 25))
+        };
+        read().unwrap_or_else(|e| format!("its log cannot be read: {e}"))
+    }
+}
+
+/// Ports that nobody listens on, below those that the system gives to outgoing connections: a broker that is restarted
+/// must find its own port free.
+fn free_ports(count: usize) -> Result<Vec<u16>, String> {
+    let mut held = Vec::new();
+    for _ in 0..1000 {
+        if held.len() == count {
+            return held
+                .iter()
+                .map(|socket: &TcpListener| socket.local_addr().map(|a| a.port()).map_err(|e| e.to_string()))
+                .collect();
+        }
+        let port = 15_000 + (random() % 15_000) as u16;
+        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+    }
+    Err(format!("no {count} free ports between 15000 and 30000"))
+}
+
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Three brokers take ten seconds when nothing else runs.
+const START_LIMIT: Duration = Duration::from_secs(120);

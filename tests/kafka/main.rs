@@ -1,0 +1,68 @@
+//! The producer against real Apache Kafka, read back by Java's consumer and by Kafka's own tools.
+//!
+//! Needs Java 17 and Maven, which fetches Kafka's jars; `harness/policy.rs` says what happens without them, and which
+//! environment variables change that. The tests run one at a time, on clusters that they share and this process starts.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "processes are waited for, sends are paced, free ports are looked for: this is the world outside the crate"
+)]
+
+mod acks;
+mod bad_input;
+mod batches;
+mod delivery;
+mod harness;
+mod main_job;
+mod sending;
+mod shapes;
+mod the_tools;
+
+use std::process::ExitCode;
+
+use harness::{Spec, any, owned};
+
+/// Tests of the same cluster stand together, since a change of cluster costs its start.
+fn main() -> ExitCode {
+    harness::run(vec![
+        owned(ONE, "the_tools::what_java_writes_is_seen", the_tools::what_java_writes_is_seen),
+        any(ONE, "main_job::a_million_records_of_four_threads", main_job::a_million_records_of_four_threads),
+        any(ONE, "shapes::null_is_not_empty", shapes::null_is_not_empty),
+        any(ONE, "shapes::any_bytes_arrive_as_they_are", shapes::any_bytes_arrive_as_they_are),
+        any(ONE, "shapes::headers_keep_order_and_nulls", shapes::headers_keep_order_and_nulls),
+        any(ONE, "shapes::a_partition_that_is_named_is_used", shapes::a_partition_that_is_named_is_used),
+        any(ONE, "shapes::a_timestamp_that_is_given_is_kept", shapes::a_timestamp_that_is_given_is_kept),
+        any(ONE, "shapes::the_broker_may_set_the_timestamp", shapes::the_broker_may_set_the_timestamp),
+        owned(
+            ONE,
+            "batches::every_batch_is_valid_and_in_sequence",
+            batches::every_batch_is_valid_and_in_sequence,
+        ),
+        any(ONE, "acks::without_acknowledgements", acks::without_acknowledgements),
+        any(ONE, "acks::of_the_leader_alone", acks::of_the_leader_alone),
+        owned(ONE, "bad_input::a_topic_that_does_not_exist", bad_input::a_topic_that_does_not_exist),
+        any(ONE, "bad_input::a_partition_that_does_not_exist", bad_input::a_partition_that_does_not_exist),
+        any(ONE, "bad_input::a_record_too_large_for_its_topic", bad_input::a_record_too_large_for_its_topic),
+        owned(
+            NEWEST,
+            "newest::every_batch_is_valid_and_in_sequence",
+            batches::every_batch_is_valid_and_in_sequence,
+        ),
+        any(
+            NEWEST,
+            "newest::twenty_thousand_records_of_four_threads",
+            main_job::twenty_thousand_records_of_four_threads,
+        ),
+        owned(THREE, "delivery::a_leader_is_killed", delivery::a_leader_is_killed),
+        owned(
+            THREE,
+            "delivery::brokers_restart_in_turn_and_one_freezes",
+            delivery::brokers_restart_in_turn_and_one_freezes,
+        ),
+    ])
+}
+
+const ONE: Spec = Spec { nodes: 1, version: "4.3.1", props: &[] };
+const NEWEST: Spec = Spec { nodes: 1, version: "4.4.0", props: &[] };
+const THREE: Spec = Spec { nodes: 3, version: "4.3.1", props: &[] };
