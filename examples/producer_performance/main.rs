@@ -122,7 +122,7 @@ fn send_all(
         let record = ProducerRecord::new(&flags.topic, payloads.next()).timestamp(begin as i64);
         let accepted = if report.timestamps.come_back() {
             // This closure captures nothing, so that boxing it allocates nothing. One that captures is allocated by
-            // this thread and freed by another, which costs as much as sending a small record does.
+            // this thread and freed by another, which costs about half as much as sending a small record does.
             producer.send_with(record, |outcome| {
                 if let Some(report) = REPORT.get() {
                     report.note(None, outcome);
