@@ -7,13 +7,13 @@
 mod bootstrap;
 #[cfg(test)]
 mod docs;
+mod given;
 mod keys;
 mod parse;
 mod properties;
 mod resolve;
 
 use std::{
-    collections::BTreeMap,
     fmt, fs, io,
     path::Path,
     sync::{
@@ -24,7 +24,7 @@ use std::{
 };
 
 pub(crate) use self::resolve::Settings;
-use self::resolve::{HIDDEN, Resolved};
+use self::{given::Given, resolve::Resolved};
 use crate::{error::ConfigError, interceptor::ProducerInterceptor, partitioner::Partitioner};
 
 /// What a [`Producer`](crate::Producer) is told: every setting by its Java name, or by a typed setter of that name.
@@ -55,12 +55,7 @@ use crate::{error::ConfigError, interceptor::ProducerInterceptor, partitioner::P
 /// show what was set, with `[hidden]` for passwords, keys and certificates.
 #[derive(Clone, Default)]
 pub struct ProducerConfig {
-    /// What was given, by place in the table.
-    values: BTreeMap<usize, String>,
-    /// What was given under names that are not in the table, in the order given; each name once.
-    unknown: Vec<(String, String)>,
-    partitioner: Option<Arc<dyn Partitioner>>,
-    interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+    given: Given,
 }
 
 /// When a record counts as written: the property `acks`.
@@ -145,11 +140,11 @@ impl ProducerConfig {
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {
         if let Some((place, _)) = keys::find(name) {
-            self.values.insert(place, value.to_owned());
-        } else if let Some((_, known)) = self.unknown.iter_mut().find(|(known, _)| known == name) {
+            self.given.values.insert(place, value.to_owned());
+        } else if let Some((_, known)) = self.given.unknown.iter_mut().find(|(known, _)| known == name) {
             value.clone_into(known);
         } else {
-            self.unknown.push((name.to_owned(), value.to_owned()));
+            self.given.unknown.push((name.to_owned(), value.to_owned()));
         }
         self
     }
@@ -159,7 +154,7 @@ impl ProducerConfig {
     /// # Errors
     /// If anything is wrong: all of it.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        resolve::resolve(self).map(drop)
+        resolve::resolve(&self.given).map(drop)
     }
 
     // Guarantees
@@ -298,7 +293,7 @@ impl ProducerConfig {
     /// every batch.
     #[must_use]
     pub fn partitioner(self, partitioner: impl Partitioner + 'static) -> Self {
-        Self { partitioner: Some(Arc::new(partitioner)), ..self }
+        Self { given: Given { partitioner: Some(Arc::new(partitioner)), ..self.given } }
     }
 
     /// Whether records without a key go more often to partitions whose brokers are quick. Default `true`. Property
@@ -456,14 +451,14 @@ impl ProducerConfig {
     /// Adds a hook around every record; several are called in the order added. Property `interceptor.classes` in Java.
     #[must_use]
     pub fn interceptor(mut self, interceptor: impl ProducerInterceptor + 'static) -> Self {
-        self.interceptors.push(Arc::new(interceptor));
+        self.given.interceptors.push(Arc::new(interceptor));
         self
     }
 
     /// What the producer works with. Says in the log what Java's producer would, and gives a producer that has no name
     /// the next number: call it once per producer.
     pub(crate) fn resolve(&self) -> Result<Settings, ConfigError> {
-        let Resolved { mut settings, is_unnamed, notices } = resolve::resolve(self)?;
+        let Resolved { mut settings, is_unnamed, notices } = resolve::resolve(&self.given)?;
         for (level, notice) in notices {
             log::log!(level, "{notice}");
         }
@@ -471,29 +466,6 @@ impl ProducerConfig {
             settings.client_id = format!("producer-{}", NEXT_CLIENT.fetch_add(1, Ordering::Relaxed));
         }
         Ok(settings)
-    }
-
-    /// The text that was given for a setting of the table.
-    fn given(&self, name: &str) -> Option<&str> {
-        keys::find(name).and_then(|(place, _)| self.values.get(&place)).map(String::as_str)
-    }
-
-    /// As [`given`](Self::given), fit to be seen.
-    fn shown(&self, name: &str) -> Option<String> {
-        self.entries().find(|(known, _)| *known == name).map(|(_, value)| value.to_owned())
-    }
-
-    /// Everything that was given, fit to be seen.
-    fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
-        let known = keys::all().enumerate().filter_map(|(place, key)| {
-            let value = self.values.get(&place)?;
-            Some((key.name, if key.is_secret() { HIDDEN } else { value }))
-        });
-        let unknown = self
-            .unknown
-            .iter()
-            .map(|(name, value)| (&**name, if keys::may_show_unknown(name) { value } else { HIDDEN }));
-        known.chain(unknown)
     }
 
     fn set_to(self, name: &str, value: impl fmt::Display) -> Self {
@@ -518,13 +490,13 @@ impl fmt::Debug for ProducerConfig {
         struct Entries<'a>(&'a ProducerConfig);
         impl fmt::Debug for Entries<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_map().entries(self.0.entries()).finish()
+                f.debug_map().entries(self.0.given.entries()).finish()
             }
         }
         f.debug_struct("ProducerConfig")
             .field("settings", &Entries(self))
-            .field("partitioners", &usize::from(self.partitioner.is_some()))
-            .field("interceptors", &self.interceptors.len())
+            .field("partitioners", &usize::from(self.given.partitioner.is_some()))
+            .field("interceptors", &self.given.interceptors.len())
             .finish()
     }
 }
@@ -532,7 +504,7 @@ impl fmt::Debug for ProducerConfig {
 /// What was set, as `name=value`, separated by commas.
 impl fmt::Display for ProducerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (name, value)) in self.entries().enumerate() {
+        for (i, (name, value)) in self.given.entries().enumerate() {
             let comma = if i == 0 { "" } else { ", " };
             write!(f, "{comma}{name}={value}")?;
         }
@@ -715,7 +687,7 @@ mod tests {
             [format!("{config:?}"), format!("{config:#?}"), config.to_string(), format!("{error} {error:?}")]
         {
             assert!(!shown.contains(SECRET), "{shown}");
-            assert!(shown.contains("sasl.jaas.confg") && shown.contains(HIDDEN), "{shown}");
+            assert!(shown.contains("sasl.jaas.confg") && shown.contains(given::HIDDEN), "{shown}");
         }
         assert!(config.to_string().contains("ssl.key.password=[hidden]"));
     }

@@ -8,7 +8,7 @@
 
 mod code;
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{any::Any, error::Error, fmt, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
@@ -477,9 +477,26 @@ impl fmt::Display for ConfigError {
 
 impl Error for ConfigError {}
 
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "with something that is not text",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_is_quoted() {
+        let text = |panic: fn()| panic_text(&*std::panic::catch_unwind(panic).unwrap_err()).to_owned();
+        assert_eq!(text(|| panic!("plain")), "plain");
+        assert_eq!(text(|| panic!("with {}", 1)), "with 1");
+        assert_eq!(text(|| std::panic::panic_any(1)), "with something that is not text");
+    }
 
     #[test]
     fn errors_are_small_and_can_cross_threads() {

@@ -15,7 +15,7 @@ use std::{
 use crate::{
     config::{ProducerConfig, Settings},
     delivery::DeliveryFuture,
-    error::{BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind},
+    error::{BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind, panic_text},
     handoff::{Callback, Entry, Hub, Partition, Patience, context},
     net::{self, SenderThread},
     partitioner::TopicPartitions,
@@ -282,7 +282,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         let key = serialize(&*self.key_serializer, "key", topic, record.headers_mut(), key)?;
         let value = serialize(&*self.value_serializer, "value", topic, record.headers_mut(), value)?;
         let (key, value, headers) = (key.as_deref(), value.as_deref(), record.headers_ref());
-        let size = size_upper_bound(key.map(<[u8]>::len), value.map(<[u8]>::len), headers);
+        let size = size_upper_bound(key.map(<[u8]>::len), value.map(<[u8]>::len), headers.entries());
         check_size(settings, topic, size)?;
         let partition = match (record.partition_ref(), &settings.partitioner) {
             (Some(partition), _) => Partition::Explicit(partition),
@@ -457,8 +457,7 @@ fn check_size(settings: &Settings, topic: &str, size: usize) -> Result<(), SendE
 
 #[cold]
 fn panicked(who: &str, panic: &(dyn std::any::Any + Send)) -> BoxError {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("{who} panicked: {}", text.unwrap_or("(no text)")).into()
+    format!("{who} panicked: {}", panic_text(panic)).into()
 }
 
 /// A name that nobody can resolve is a mistake to be told at once, and not after `max.block.ms`.

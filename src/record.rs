@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use crate::wire::record::Header;
+
 /// A record to send: a topic and, each optional, a key, a value, a partition, a timestamp and headers.
 ///
 /// It borrows everything; [`send`](crate::Producer::send) copies what it accepts, so a refused record has cost
@@ -145,7 +147,7 @@ impl<K: ?Sized, V: ?Sized> fmt::Debug for ProducerRecord<'_, K, V> {
 /// The headers of a record: pairs of a name and bytes or nothing, in order; a name may come more than once.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    entries: Vec<(Box<str>, Option<Box<[u8]>>)>,
+    entries: Vec<Header>,
 }
 
 impl Headers {
@@ -174,6 +176,10 @@ impl Headers {
     /// All headers in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         self.entries.iter().map(|(k, v)| (&**k, v.as_deref()))
+    }
+
+    pub(crate) fn entries(&self) -> &[Header] {
+        &self.entries
     }
 
     /// How many headers there are.

@@ -3,8 +3,6 @@
 //! It knows names, kinds, ranges and meanings; rules that join several settings are in `resolve.rs`. A setting that is
 //! added here also needs, unless it has no effect, a field of `Settings` there and a typed setter in `config.rs`.
 
-use super::parse::java_trim;
-
 /// One setting.
 pub(super) struct Key {
     /// The property's name, as in Java.
@@ -1315,6 +1313,11 @@ pub(super) static GROUPS: &[Group] = &[
         ],
     },
 ];
+
+/// What Java's `String.trim` leaves: blanks and control characters of ASCII go, other white space stays.
+pub(super) fn java_trim(text: &str) -> &str {
+    text.trim_matches(|c| c <= ' ')
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@
 
 use std::num::IntErrorKind;
 
-use super::keys::{Key, Kind, Status};
+use super::keys::{Key, Kind, Status, java_trim};
 
 /// What a value says.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,11 +80,6 @@ pub(super) fn range(kind: &Kind) -> Option<String> {
         Kind::Text { may_be_empty: false } => Some("not empty".to_owned()),
         Kind::Bool | Kind::Text { .. } | Kind::List | Kind::Class(_) | Kind::Secret => None,
     }
-}
-
-/// What Java's `String.trim` leaves: blanks and control characters of ASCII go, other white space stays.
-pub(super) fn java_trim(text: &str) -> &str {
-    text.trim_matches(|c| c <= ' ')
 }
 
 fn number(kind: &Kind, text: &str) -> Result<Value, String> {

@@ -9,7 +9,9 @@ use std::{sync::Arc, time::Duration};
 use log::Level;
 
 use super::{
-    ProducerConfig, bootstrap, keys,
+    bootstrap,
+    given::{Given, HIDDEN},
+    keys,
     keys::Status,
     parse::{self, Value},
 };
@@ -80,8 +82,8 @@ pub(super) struct Resolved {
 }
 
 /// Checks everything. Without side effects: numbers of clients are not used up, nothing is logged.
-pub(super) fn resolve(config: &ProducerConfig) -> Result<Resolved, ConfigError> {
-    let mut reader = Reader::read(config);
+pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
+    let mut reader = Reader::read(given);
     let bootstrap = reader.bootstrap();
     reader.check_what_this_build_lacks();
     reader.check_mechanism();
@@ -139,15 +141,15 @@ pub(super) fn resolve(config: &ProducerConfig) -> Result<Resolved, ConfigError> 
         partitioner_ignore_keys: values.bool("partitioner.ignore.keys"),
         rack_aware: values.bool("partitioner.rack.aware"),
         drop_timeout: values.duration("drop.timeout.ms"),
-        partitioner: config.partitioner.clone(),
-        interceptors: config.interceptors.clone(),
+        partitioner: given.partitioner.clone(),
+        interceptors: given.interceptors.clone(),
     };
-    Ok(Resolved { settings, is_unnamed: config.given("client.id").is_none(), notices })
+    Ok(Resolved { settings, is_unnamed: given.text("client.id").is_none(), notices })
 }
 
 /// Values on their way from what was given to [`Settings`], with what is wrong about them.
 struct Reader<'a> {
-    config: &'a ProducerConfig,
+    given: &'a Given,
     /// One for each key of the table: the value given, else the default. `None` if there is none, or a wrong one.
     values: Vec<Option<Value>>,
     problems: Vec<ConfigProblem>,
@@ -155,10 +157,10 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn read(config: &'a ProducerConfig) -> Self {
-        let mut reader = Self { config, values: Vec::new(), problems: Vec::new(), notices: Vec::new() };
+    fn read(given: &'a Given) -> Self {
+        let mut reader = Self { given, values: Vec::new(), problems: Vec::new(), notices: Vec::new() };
         for (place, key) in keys::all().enumerate() {
-            let value = match config.values.get(&place) {
+            let value = match given.values.get(&place) {
                 Some(raw) => match parse::check(key, raw) {
                     Ok(value) => Some(reader.without_duplicates(key.name, value)),
                     Err(problem) => {
@@ -172,7 +174,7 @@ impl<'a> Reader<'a> {
             };
             reader.values.push(value);
         }
-        for (name, value) in &config.unknown {
+        for (name, value) in &given.unknown {
             if !keys::is_ignored(name) {
                 let value = if keys::may_show_unknown(name) { value } else { HIDDEN };
                 reader.problems.push(ConfigProblem {
@@ -203,7 +205,7 @@ impl<'a> Reader<'a> {
         let entries = match self.value(NAME) {
             Some(Value::List(entries)) => entries.clone(),
             // Not given; a list that was wrong has been reported.
-            None if self.config.given(NAME).is_none() => Vec::new(),
+            None if self.given.text(NAME).is_none() => Vec::new(),
             _ => return Vec::new(),
         };
         if entries.is_empty() {
@@ -276,7 +278,7 @@ impl<'a> Reader<'a> {
 
     fn reconnect_backoff_max(&mut self) -> i64 {
         let (base, max) = ("reconnect.backoff.ms", "reconnect.backoff.max.ms");
-        if self.config.given(base).is_some() && self.config.given(max).is_none() {
+        if self.given.text(base).is_some() && self.given.text(max).is_none() {
             let Some(first) = self.number(base) else { return 0 };
             let text =
                 format!("{base}={first} is set and {max} is not: it does not grow, and is always {first}");
@@ -290,7 +292,7 @@ impl<'a> Reader<'a> {
     fn idempotence(&mut self) -> bool {
         const NAME: &str = "enable.idempotence";
         let Some(Value::Bool(true)) = self.value(NAME) else { return false };
-        let wished = self.config.given(NAME).is_some();
+        let wished = self.given.text(NAME).is_some();
         let mut stays = true;
         let retries = self.number("retries").filter(|&retries| retries == 0);
         let acks = self.text("acks").filter(|acks| !matches!(*acks, "all" | "-1")).map(str::to_owned);
@@ -319,12 +321,12 @@ impl<'a> Reader<'a> {
 
     fn check_transactions(&mut self, idempotence: bool) {
         let is_idempotence_known = self.value("enable.idempotence").is_some();
-        if self.config.given("transactional.id").is_some() && !idempotence && is_idempotence_known {
+        if self.given.text("transactional.id").is_some() && !idempotence && is_idempotence_known {
             self.refuse("transactional.id", "needs enable.idempotence, which is off");
         }
         let two_phase = "transaction.two.phase.commit.enable";
         if matches!(self.value(two_phase), Some(Value::Bool(true)))
-            && self.config.given("transaction.timeout.ms").is_some()
+            && self.given.text("transaction.timeout.ms").is_some()
         {
             self.refuse("transaction.timeout.ms", format!("must be left out with {two_phase}=true"));
         }
@@ -366,7 +368,7 @@ impl<'a> Reader<'a> {
         if given >= needed {
             return given;
         }
-        if self.config.given(NAME).is_some() {
+        if self.given.text(NAME).is_some() {
             self.refuse(
                 NAME,
                 format!(
@@ -386,7 +388,7 @@ impl<'a> Reader<'a> {
 
     /// As Java names the settings that nothing asked for.
     fn note_what_has_no_effect(&mut self) {
-        for (_, key) in keys::all().enumerate().filter(|(place, _)| self.config.values.contains_key(place)) {
+        for (_, key) in keys::all().enumerate().filter(|(place, _)| self.given.values.contains_key(place)) {
             let why = match key.status {
                 Status::Used | Status::NotHere(_) => continue,
                 Status::NoEffect(why) => why.to_owned(),
@@ -425,7 +427,7 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse(&mut self, name: &str, problem: impl Into<String>) {
-        let value = self.config.shown(name).unwrap_or_default();
+        let value = self.given.shown(name).unwrap_or_default();
         let problem = ConfigProblem { name: name.to_owned(), value, problem: problem.into() };
         self.problems.push(problem);
     }
@@ -486,8 +488,6 @@ fn millis(ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(CENTURY)
 }
 
-/// What stands in for a secret wherever settings are shown; Java's word for it.
-pub(super) const HIDDEN: &str = "[hidden]";
 
 const MAX_IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
 
@@ -497,6 +497,7 @@ const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ProducerConfig;
 
     fn config(pairs: &[(&str, &str)]) -> ProducerConfig {
         pairs

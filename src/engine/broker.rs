@@ -16,7 +16,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::backoff::Backoff;
 use crate::{
     wire::{
         api::ApiKey,
@@ -34,8 +33,6 @@ pub(super) struct Brokers<P> {
     pub(super) nodes: BTreeMap<i32, Broker<P>>,
     by_conn: HashMap<ConnId, i32>,
     next_conn: u64,
-    reconnect: Backoff,
-    setup: Backoff,
 }
 
 pub(super) struct Broker<P> {
@@ -248,9 +245,9 @@ fn waiting_writes<P>(session: &Session<P>) -> usize {
 }
 
 impl<P> Brokers<P> {
-    pub(super) fn new(bootstrap: &[(String, u16)], reconnect: Backoff, setup: Backoff) -> Self {
+    pub(super) fn new(bootstrap: &[(String, u16)]) -> Self {
         let mut brokers =
-            Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0, reconnect, setup };
+            Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0 };
         for (i, (host, port)) in bootstrap.iter().enumerate() {
             let node = -1 - i as i32;
             brokers.nodes.insert(node, Broker::new(host.as_str().into(), *port, node, None));
@@ -362,13 +359,18 @@ impl<P> Brokers<P> {
         self.nodes.values().any(|b| matches!(b.link, Link::Dialing { .. } | Link::ExpectApiVersions { .. }))
     }
 
-    /// Starts a dial; returns the connection's name and how long it may take.
-    pub(super) fn dial(&mut self, now: Instant, node: i32, random: u64) -> (ConnId, Duration) {
+    /// Starts a dial; returns the connection's name and how long it may take, which depends on the failures in a row.
+    pub(super) fn dial(
+        &mut self,
+        now: Instant,
+        node: i32,
+        timeout: impl FnOnce(u32) -> Duration,
+    ) -> (ConnId, Duration) {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         self.by_conn.insert(conn, node);
         let broker = self.nodes.get_mut(&node).expect("a node that is dialed is known");
-        let timeout = self.setup.delay(broker.setup_failures, random);
+        let timeout = timeout(broker.setup_failures);
         broker.last_attempt = Some(now);
         broker.link = Link::Dialing { conn, deadline: now + timeout };
         (conn, timeout)
@@ -398,12 +400,18 @@ impl<P> Brokers<P> {
         };
     }
 
-    /// The connection is gone. Returns what was in flight, oldest first, and whether it ever became ready.
-    pub(super) fn lost(&mut self, now: Instant, conn: ConnId, random: u64) -> Option<Lost<P>> {
+    /// The connection is gone; the next dial waits for a `pause` that depends on the failures in a row. Returns what was
+    /// in flight, oldest first.
+    pub(super) fn lost(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        pause: impl FnOnce(u32) -> Duration,
+    ) -> Option<Lost<P>> {
         let node = self.by_conn.remove(&conn)?;
         let broker = self.nodes.get_mut(&node)?;
         let was_ready = matches!(broker.link, Link::Ready(_));
-        broker.retry_at = Some(now + self.reconnect.delay(broker.failures, random));
+        broker.retry_at = Some(now + pause(broker.failures));
         broker.failures = broker.failures.saturating_add(1);
         broker.last_attempt = Some(now);
         if !was_ready {

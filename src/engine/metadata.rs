@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::backoff::Backoff;
 use crate::{
     error::ErrorCode,
     handoff::{PartitionView, Snapshot, TopicId, TopicView},
@@ -22,7 +21,6 @@ use crate::{
 pub(super) struct Metadata {
     max_age: Duration,
     max_idle: Duration,
-    backoff: Backoff,
     topics: BTreeMap<TopicId, Topic>,
     by_name: HashMap<Arc<str>, TopicId>,
     last_success: Option<Instant>,
@@ -66,11 +64,10 @@ pub(super) struct Leadership {
 }
 
 impl Metadata {
-    pub(super) fn new(now: Instant, max_age: Duration, max_idle: Duration, backoff: Backoff) -> Self {
+    pub(super) fn new(now: Instant, max_age: Duration, max_idle: Duration) -> Self {
         Self {
             max_age,
             max_idle,
-            backoff,
             topics: BTreeMap::new(),
             by_name: HashMap::new(),
             last_success: None,
@@ -148,21 +145,27 @@ impl Metadata {
         self.topics.values().map(|t| Arc::clone(&t.name)).collect()
     }
 
-    /// The request under way was not answered, or could not even be sent.
-    pub(super) fn fail(&mut self, now: Instant, random: u64) {
+    /// How often in a row a request failed.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// The request under way was not answered, or could not even be sent. The next one waits for `pause`.
+    pub(super) fn fail(&mut self, now: Instant, pause: Duration) {
         self.in_flight = false;
         self.want(now);
-        self.not_before = now + self.backoff.delay(self.failures, random);
+        self.not_before = now + pause;
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// Takes in an answer. `keep`: topics that must stay although nobody used them for long.
+    /// Takes in an answer. The next request waits for a `pause` that grows with the number of answers in a row that
+    /// left something open. `keep`: topics that must stay although nobody used them for long.
     pub(super) fn apply(
         &mut self,
         now: Instant,
         answer: &MetadataResponse,
         epochs_are_reliable: bool,
-        random: u64,
+        pause: impl Fn(u32) -> Duration,
         keep: impl Fn(TopicId) -> bool,
     ) -> Vec<Leadership> {
         self.in_flight = false;
@@ -190,11 +193,11 @@ impl Metadata {
         });
         if incomplete {
             self.want(now);
-            self.not_before = now + self.backoff.delay(self.fruitless, random);
+            self.not_before = now + pause(self.fruitless);
             self.fruitless = self.fruitless.saturating_add(1);
         } else {
             self.fruitless = 0;
-            self.not_before = now + self.backoff.delay(0, random);
+            self.not_before = now + pause(0);
         }
         changes
     }

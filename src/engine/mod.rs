@@ -83,7 +83,12 @@ pub(crate) struct Engine {
     accumulator: Accumulator,
     metadata: Metadata,
     brokers: Brokers<Purpose>,
+    /// `retry.backoff.ms`: batches, metadata, the producer id.
     retry: Backoff,
+    /// `reconnect.backoff.ms`
+    reconnect: Backoff,
+    /// `socket.connection.setup.timeout.ms`, which grows like a backoff.
+    setup: Backoff,
     producer_id: ProducerId,
     actions: VecDeque<Action>,
     settling: Settling,
@@ -137,7 +142,6 @@ impl Engine {
             adaptive: settings.partitioner_adaptive,
             availability_timeout: settings.partitioner_availability_timeout,
         };
-        let retry = Backoff::new(settings.retry_backoff);
         let producer_id = if settings.idempotence {
             ProducerId::Wanted { not_before: now, failures: 0 }
         } else {
@@ -145,13 +149,11 @@ impl Engine {
         };
         Self {
             accumulator: Accumulator::new(limits),
-            metadata: Metadata::new(now, settings.metadata_max_age, settings.metadata_max_idle, retry),
-            brokers: Brokers::new(
-                &settings.bootstrap,
-                Backoff::new(settings.reconnect_backoff),
-                Backoff::new(settings.setup_timeout),
-            ),
-            retry,
+            metadata: Metadata::new(now, settings.metadata_max_age, settings.metadata_max_idle),
+            brokers: Brokers::new(&settings.bootstrap),
+            retry: Backoff::new(settings.retry_backoff),
+            reconnect: Backoff::new(settings.reconnect_backoff),
+            setup: Backoff::new(settings.setup_timeout),
             producer_id,
             actions: VecDeque::new(),
             settling: Settling::new(),
@@ -243,12 +245,6 @@ impl Engine {
             self.actions.push_back(Action::HangUp { conn });
         }
         failed
-    }
-
-    /// The shell cannot go on: whatever is not acknowledged fails with the cause given.
-    pub(crate) fn fail_everything(&mut self, now: Instant, cause: &str) {
-        self.woken(now);
-        self.fail_all(now, &DeliveryCause::SenderDied(cause.into()));
     }
 
     // ---- what the network did
@@ -415,8 +411,7 @@ impl Engine {
         let version = match self.usable(node, ApiKey::Metadata) {
             Ok(version) => version,
             Err(reason) => {
-                let random = self.random.next();
-                self.metadata.fail(now, random);
+                self.metadata_failed(now);
                 self.note_metadata_error(reason);
                 return;
             }
@@ -566,9 +561,8 @@ impl Engine {
         let answer = MetadataResponse::decode(version, &mut Reader::new(body))
             .map_err(|e| (Purpose::Metadata, broken(ApiKey::Metadata, &e)))?;
         self.throttle(now, node, version >= 6, answer.throttle_time_ms);
-        let random = self.random.next();
         if answer.error != ErrorCode::NONE || answer.brokers.is_empty() {
-            self.metadata.fail(now, random);
+            self.metadata_failed(now);
             if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap {
                 self.rebootstrap(now);
             }
@@ -584,8 +578,9 @@ impl Engine {
             }
             self.brokers.replace(&moved);
         }
-        let accumulator = &self.accumulator;
-        let changes = self.metadata.apply(now, &answer, version >= 9, random, |topic| accumulator.has_batches(topic));
+        let (accumulator, retry, random) = (&self.accumulator, self.retry, self.random.next());
+        let pause = |fruitless| retry.delay(fruitless, random);
+        let changes = self.metadata.apply(now, &answer, version >= 9, pause, |topic| accumulator.has_batches(topic));
         for change in changes {
             self.lead(now, change);
         }
@@ -612,14 +607,16 @@ impl Engine {
         Ok(())
     }
 
+    fn metadata_failed(&mut self, now: Instant) {
+        let pause = self.retry.delay(self.metadata.failures(), self.random.next());
+        self.metadata.fail(now, pause);
+    }
+
     /// What becomes of a request that will not be answered.
     fn give_up(&mut self, now: Instant, node: i32, purpose: Purpose, cause: &str) {
         match purpose {
             Purpose::ApiVersions => {}
-            Purpose::Metadata => {
-                let random = self.random.next();
-                self.metadata.fail(now, random);
-            }
+            Purpose::Metadata => self.metadata_failed(now),
             Purpose::InitProducerId => {
                 if let ProducerId::Requested { failures } = self.producer_id {
                     self.no_producer_id(now, failures, ErrorCode::NETWORK_EXCEPTION, None);
@@ -660,8 +657,8 @@ impl Engine {
     // ---- connections
 
     fn dial(&mut self, now: Instant, node: i32) {
-        let random = self.random.next();
-        let (conn, timeout) = self.brokers.dial(now, node, random);
+        let (setup, random) = (self.setup, self.random.next());
+        let (conn, timeout) = self.brokers.dial(now, node, |failures| setup.delay(failures, random));
         let broker = self.brokers.get(node).expect("dialed above");
         log::debug!("connecting to {}", broker.label);
         let (host, port) = (Arc::clone(&broker.host), broker.port);
@@ -697,8 +694,8 @@ impl Engine {
     }
 
     fn lose(&mut self, now: Instant, conn: ConnId, cause: &str) {
-        let random = self.random.next();
-        let Some(lost) = self.brokers.lost(now, conn, random) else { return };
+        let (reconnect, random) = (self.reconnect, self.random.next());
+        let Some(lost) = self.brokers.lost(now, conn, |failures| reconnect.delay(failures, random)) else { return };
         log::info!("no connection to {}: {cause}", lost.label);
         let asked_metadata = lost.requests.iter().any(|p| matches!(p, Purpose::Metadata));
         for purpose in lost.requests {

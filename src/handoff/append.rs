@@ -339,7 +339,7 @@ impl Hub {
 impl Draft {
     #[inline]
     fn new(entry: &Entry<'_>, config: &HubConfig) -> Self {
-        let body_len = body_len(entry.key, entry.value, entry.headers);
+        let body_len = body_len(entry.key, entry.value, entry.headers.entries());
         let charge = charge(body_len);
         // What could never be accepted is not worth encoding.
         let alone = (size(body_len) > config.chunk_bytes && charge <= config.buffer_memory)

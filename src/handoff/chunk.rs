@@ -85,7 +85,7 @@ impl Chunk {
     ) -> u16 {
         self.bytes.extend_from_slice(&encode_head(head, body_len));
         let body = self.bytes.len();
-        put_body(&mut self.bytes, key, value, headers);
+        put_body(&mut self.bytes, key, value, headers.entries());
         debug_assert_eq!(self.bytes.len() - body, body_len);
         self.count_one()
     }
@@ -276,7 +276,7 @@ pub(super) fn encode_alone(
 ) -> Vec<u8> {
     let mut record = Vec::with_capacity(size(body_len));
     record.resize(HEAD_LEN, 0);
-    put_body(&mut record, key, value, headers);
+    put_body(&mut record, key, value, headers.entries());
     record
 }
 

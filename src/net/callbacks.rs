@@ -15,8 +15,7 @@ use std::{
 
 use crossbeam_channel::{Sender, unbounded};
 
-use super::panic_message;
-use crate::handoff::CallbackScope;
+use crate::{error::panic_text, handoff::CallbackScope};
 
 pub(super) struct Callbacks {
     state: Mutex<State>,
@@ -79,7 +78,7 @@ impl Callbacks {
         if let State::Running { jobs, thread } = state {
             drop(jobs);
             if let Err(panic) = thread.join() {
-                log::error!("the callback thread panicked: {}", panic_message(&*panic));
+                log::error!("the callback thread panicked: {}", panic_text(&*panic));
             }
         }
     }
@@ -121,7 +120,7 @@ fn run_job(job: Job, release: &dyn Fn(usize)) {
     match catch_unwind(AssertUnwindSafe(job)) {
         Ok(0) => {}
         Ok(bytes) => release(bytes),
-        Err(panic) => log::error!("the completion of a batch panicked: {}", panic_message(&*panic)),
+        Err(panic) => log::error!("the completion of a batch panicked: {}", panic_text(&*panic)),
     }
 }
 
@@ -165,7 +164,7 @@ mod tests {
         });
         for i in 0..100 {
             let tell = tell.clone();
-            let mut report = move || tell.send((i, thread::current().name().map(String::from))).unwrap();
+            let report = move || tell.send((i, thread::current().name().map(String::from))).unwrap();
             if i % 3 == 0 {
                 callbacks.run_in_turn(report);
             } else {

@@ -269,9 +269,8 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let near = net::TcpStream::connect(address).unwrap();
             near.set_nonblocking(true).unwrap();
-            SockRef::from(&near).set_send_buffer_size(1).unwrap();
+            SockRef::from(&near).set_send_buffer_size(30_000).unwrap();
             let (far, _) = listener.accept().unwrap();
-            SockRef::from(&far).set_recv_buffer_size(1).unwrap();
             far.set_read_timeout(Some(LONG)).unwrap();
             let poll = Poll::new().unwrap();
             let mut near = TcpStream::from_std(near);

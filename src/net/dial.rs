@@ -376,10 +376,10 @@ impl Resolver {
         thread::Builder::new().name("kafka-producer-resolver".into()).spawn(move || {
             let addresses = lookup(&name);
             // Nobody may be left to hear it: the producer can be closed while a name server keeps silent.
-            if answer.send((name, addresses)).is_ok() {
-                if let Err(e) = waker.wake() {
-                    log::error!("the sender thread cannot be woken for a look-up's answer: {e}");
-                }
+            if answer.send((name, addresses)).is_ok()
+                && let Err(e) = waker.wake()
+            {
+                log::error!("the sender thread cannot be woken for a look-up's answer: {e}");
             }
         })?;
         self.pending.insert(Arc::clone(host));

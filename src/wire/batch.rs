@@ -240,11 +240,11 @@ mod tests {
     fn two_records() -> Vec<u8> {
         let mut batch = vec![0; HEADER_LEN];
         let mut body = Vec::new();
-        put_body(&mut body, Some(b"k"), Some(b"v"), &Headers::new());
+        put_body(&mut body, Some(b"k"), Some(b"v"), &[]);
         put_record(&mut batch, &body, 0, 0);
         body.clear();
-        let headers = [("h", None)].into_iter().collect();
-        put_body(&mut body, None, Some(b"hello"), &headers);
+        let headers = [("h", None)].into_iter().collect::<Headers>();
+        put_body(&mut body, None, Some(b"hello"), headers.entries());
         put_record(&mut batch, &body, 5, 1);
         write_header(&mut batch, &HEADER);
         batch

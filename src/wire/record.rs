@@ -10,30 +10,32 @@
 //! ```
 
 use super::primitives::{put_varint, put_varlong, varint_len, varlong_len};
-use crate::record::Headers;
+
+/// A header: its name, and bytes or null.
+pub(crate) type Header = (Box<str>, Option<Box<[u8]>>);
 
 /// How many bytes [`put_body`] writes.
 #[inline]
-pub(crate) fn body_len(key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) -> usize {
+pub(crate) fn body_len(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) -> usize {
     saturating_body_len(key.map(<[u8]>::len), value.map(<[u8]>::len), headers)
 }
 
 /// Writes key, value and headers. The record was measured before with [`size_upper_bound`]: no part of it exceeds
 /// what an `i32` can count.
 #[inline]
-pub(crate) fn put_body(out: &mut Vec<u8>, key: Option<&[u8]>, value: Option<&[u8]>, headers: &Headers) {
+pub(crate) fn put_body(out: &mut Vec<u8>, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) {
     put_sized(out, key);
     put_sized(out, value);
     put_varint(out, counted(headers.len()));
-    for (key, value) in headers.iter() {
+    for (key, value) in headers {
         put_sized(out, Some(key.as_bytes()));
-        put_sized(out, value);
+        put_sized(out, value.as_deref());
     }
 }
 
 /// What a record can take at most in a batch of its own, before compression: `max.request.size` and `buffer.memory`
 /// are compared with it. Saturates, so that no size escapes the comparison.
-pub(crate) fn size_upper_bound(key_len: Option<usize>, value_len: Option<usize>, headers: &Headers) -> usize {
+pub(crate) fn size_upper_bound(key_len: Option<usize>, value_len: Option<usize>, headers: &[Header]) -> usize {
     (BATCH_HEADER_LEN + MAX_RECORD_OVERHEAD).saturating_add(saturating_body_len(key_len, value_len, headers))
 }
 
@@ -75,11 +77,12 @@ fn put_sized(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
 }
 
 #[inline]
-fn saturating_body_len(key_len: Option<usize>, value_len: Option<usize>, headers: &Headers) -> usize {
+fn saturating_body_len(key_len: Option<usize>, value_len: Option<usize>, headers: &[Header]) -> usize {
     let keyed =
         sized_len(key_len).saturating_add(sized_len(value_len)).saturating_add(count_len(headers.len()));
     headers.iter().fold(keyed, |sum, (key, value)| {
-        sum.saturating_add(sized_len(Some(key.len()))).saturating_add(sized_len(value.map(<[u8]>::len)))
+        let value = value.as_deref().map(<[u8]>::len);
+        sum.saturating_add(sized_len(Some(key.len()))).saturating_add(sized_len(value))
     })
 }
 
@@ -109,13 +112,13 @@ const MAX_RECORD_OVERHEAD: usize = 21;
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&str, Option<&[u8]>)]) -> Headers {
-        pairs.iter().copied().collect()
+    fn headers(pairs: &[(&str, Option<&[u8]>)]) -> Vec<Header> {
+        pairs.iter().map(|(key, value)| ((*key).into(), value.map(Into::into))).collect()
     }
 
     #[test]
     fn the_size_bound_is_that_of_java() {
-        let none = Headers::new();
+        let none = [];
         assert_eq!(size_upper_bound(None, None, &none), 85);
         assert_eq!(size_upper_bound(Some(1), Some(1), &none), 87);
         assert_eq!(size_upper_bound(None, Some(5), &headers(&[("h", None)])), 93);

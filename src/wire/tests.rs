@@ -903,7 +903,7 @@ fn batch(header: BatchHeader, records: &[TestRecord<'_>]) -> Vec<u8> {
     let mut body = Vec::new();
     for (offset, &(timestamp_delta, key, value, headers)) in records.iter().enumerate() {
         body.clear();
-        put_body(&mut body, key, value, headers);
+        put_body(&mut body, key, value, headers.entries());
         put_record(&mut batch, &body, timestamp_delta, offset as i32);
     }
     batch::write_header(&mut batch, &BatchHeader { records_count: records.len() as i32, ..header });

@@ -8,7 +8,6 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::Slot;
 use crate::{
     handoff::{Cells, PendingCallback, Run, charge},
     wire::{
@@ -17,6 +16,10 @@ use crate::{
         sequence::Sequence,
     },
 };
+
+/// A partition's queue; stable for the life of the producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::engine) struct Slot(pub(super) u32);
 
 pub(in crate::engine) struct Batch {
     pub(in crate::engine) slot: Slot,

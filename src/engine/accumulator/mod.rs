@@ -20,15 +20,11 @@ use self::{
     sequences::Sequences,
     sticky::{Candidate, Sticky},
 };
-pub(super) use self::batch::Batch;
+pub(super) use self::batch::{Batch, Slot};
 use crate::{
     handoff::{Cells, PendingCallback, Promise, TopicId},
     wire::{batch::HEADER_LEN, sequence::Identity},
 };
-
-/// A partition's queue; stable for the life of the producer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Slot(u32);
 
 /// Names a batch until it is finished, and nothing after that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

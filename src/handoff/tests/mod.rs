@@ -154,7 +154,7 @@ fn append(hub: &Hub, entry: Entry<'_>, mut patience: Patience) -> Result<Deliver
 /// A value whose record takes so much of the memory.
 fn filling(memory: usize) -> String {
     let mut value = "x".repeat(memory - charge(0));
-    while charge(body_len(None, Some(value.as_bytes()), &Headers::new())) > memory {
+    while charge(body_len(None, Some(value.as_bytes()), &[])) > memory {
         value.pop();
     }
     value
