@@ -11,7 +11,7 @@ mod meter;
 
 use std::{
     env,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read, Write},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -142,6 +142,21 @@ fn console_producer_reports_what_was_not_delivered() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn console_producer_ends_on_a_signal_although_there_may_be_more_input() {
+    let cluster = cluster(&[("t", 1)]);
+    let mut child = start("console_producer", &["--bootstrap-server", &cluster.bootstrap(), "--topic", "t"]);
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"one\n").expect("it reads");
+    assert!(cluster.wait_for_records("t", 1, DEADLINE));
+    kill("-TERM", &child);
+    let out = finish(child);
+    assert_eq!(out.status.code(), Some(128 + 15), "as shells report SIGTERM: {out:?}");
+    assert_eq!(out.stderr, "");
+    drop(stdin);
+}
+
 // verifiable_producer
 
 #[test]
@@ -244,6 +259,8 @@ fn verifiable_producer_tells_of_failures_and_goes_on() {
 #[cfg(unix)]
 #[test]
 fn verifiable_producer_ends_in_order_when_told_to() {
+    use std::io::{BufRead, BufReader};
+
     for signal in ["-TERM", "-INT"] {
         let cluster = cluster(&[("v", 1)]);
         // Paced so that the signal meets it waiting for the next record's time.
@@ -253,7 +270,7 @@ fn verifiable_producer_ends_in_order_when_told_to() {
         let mut line =
             || lines.next().map(|line| serde_json::from_str::<Value>(&line.unwrap()).expect("JSON"));
         while line().expect("no end before the signal")["name"] != "producer_send_success" {}
-        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        kill(signal, &child);
         let mut rest = Vec::new();
         while let Some(event) = line() {
             rest.push(event);
@@ -661,6 +678,12 @@ fn finish(mut child: Child) -> Output {
     };
     let status = child.wait().expect("it has closed its outputs");
     Output { status, stdout, stderr }
+}
+
+#[cfg(unix)]
+fn kill(signal: &str, child: &Child) {
+    let status = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    assert!(status.expect("a command on every Unix").success());
 }
 
 /// Reads to the end, on a thread of its own.
