@@ -5,8 +5,9 @@
 //!     --num-records 1000000 --record-size 100
 //! ```
 //!
-//! A record's latency is the time from before its `send` until its callback runs. Values are made beforehand, and what
-//! is done for each record besides is two looks at the clock: what is measured is the producer.
+//! A record's latency is the time from before its `send` until its callback runs, in whole milliseconds, as in Java.
+//! Values are made beforehand, and what is done for each record besides is two looks at the clock: what is measured is
+//! the producer.
 
 #![allow(
     clippy::disallowed_methods,
@@ -20,11 +21,14 @@ mod shared;
 
 use std::{
     io::{self, IsTerminal, Write},
-    path::PathBuf,
+    path::{self, PathBuf},
     process::{self, ExitCode},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
     thread,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -84,26 +88,17 @@ fn measure(flags: Flags) -> Result<(), Failure> {
     flags.check()?;
     let id = flags.transactional_id();
     let config = flags.connection.config(&flags.command_property, &[("transactional.id", id.as_deref())])?;
-    let mut out = io::stdout();
-    let mut payloads = match (flags.record_size, &flags.payload_file) {
-        (_, Some(file)) => {
-            writeln!(out, "Reading payloads from: {}", std::path::absolute(file)?.display())?;
-            let payloads = Payloads::from_file(file, &flags.payload_delimiter)?;
-            writeln!(out, "Number of messages read: {}", payloads.len())?;
-            payloads
-        }
-        (size, None) => Payloads::random(size.expect("one of the two is required") as usize),
-    };
+    let mut payloads = flags.payloads()?;
     let producer = Producer::new(config)?;
     if flags.warmup_records > 0 {
         writeln!(
-            out,
+            io::stdout(),
             "Warmup first {} records. Steady state results will print after the complete test summary.",
             flags.warmup_records
         )?;
     }
 
-    let report = Report::start(flags.num_records);
+    let report = REPORT.get_or_init(|| Report::new(&flags));
     let (sent, outcome) = send_all(&flags, &producer, &mut payloads, report);
     let flushed = producer.flush();
     report.finish()?;
@@ -123,13 +118,19 @@ fn send_all(
 ) -> (u64, Result<(), Failure>) {
     let pace = Pace::new(flags.throughput);
     for i in 0..flags.num_records {
-        if flags.warmup_records > 0 && i == flags.warmup_records {
-            report.begin_steady_state();
-        }
-        let is_steady = flags.warmup_records > 0 && i >= flags.warmup_records;
-        let begin = report.now();
-        let record = ProducerRecord::new(&flags.topic, payloads.next());
-        let accepted = producer.send_with(record, move |outcome| report.note(begin, is_steady, outcome));
+        let begin = now();
+        let record = ProducerRecord::new(&flags.topic, payloads.next()).timestamp(begin as i64);
+        let accepted = if report.timestamps.come_back() {
+            // This closure captures nothing, so that boxing it allocates nothing. One that captures is allocated by
+            // this thread and freed by another, which costs about half as much as sending a small record does.
+            producer.send_with(record, |outcome| {
+                if let Some(report) = REPORT.get() {
+                    report.note(None, outcome);
+                }
+            })
+        } else {
+            producer.send_with(record, move |outcome| report.note(Some(begin), outcome))
+        };
         if let Err(error) = accepted {
             return (i, Err(error.into()));
         }
@@ -160,19 +161,29 @@ impl Flags {
         Ok(())
     }
 
+    fn payloads(&self) -> Result<Payloads, Failure> {
+        let Some(file) = &self.payload_file else {
+            let size = self.record_size.expect("the flags were parsed: it is there if the file is not");
+            return Ok(Payloads::random(size as usize));
+        };
+        let mut out = io::stdout();
+        writeln!(out, "Reading payloads from: {}", path::absolute(file)?.display())?;
+        let payloads = Payloads::from_file(file, &self.payload_delimiter)?;
+        writeln!(out, "Number of messages read: {}", payloads.len())?;
+        Ok(payloads)
+    }
+
     /// Transactions need a name; one of them asks for transactions, and either flag does.
     fn transactional_id(&self) -> Option<String> {
-        let unique = || {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            format!("performance-producer-{}-{}", process::id(), since.as_nanos())
-        };
+        let unique = || format!("performance-producer-{}-{}", process::id(), now());
         self.transactional_id.clone().or_else(|| self.transaction_duration_ms.map(|_| unique()))
     }
 }
 
-/// What the callbacks report to. One for the whole process, so that a callback carries a reference only.
+/// What the callbacks report to.
 struct Report {
-    origin: Instant,
+    warmup_records: u64,
+    timestamps: Timestamps,
     meters: Mutex<Meters>,
     failures: Failures,
     bar: ProgressBar,
@@ -180,55 +191,53 @@ struct Report {
 
 struct Meters {
     all: Meter,
+    /// After the warm-up, if there is one.
     steady: Option<Meter>,
     bar_drawn: u64,
 }
 
 impl Report {
-    fn start(records: u64) -> &'static Self {
+    fn new(flags: &Flags) -> Self {
         let bar = if io::stderr().is_terminal() {
             let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records, {per_sec}, {eta} to go");
-            ProgressBar::new(records).with_style(style.expect("the template is well formed"))
+            ProgressBar::new(flags.num_records).with_style(style.expect("the template is well formed"))
         } else {
             ProgressBar::hidden()
         };
-        Box::leak(Box::new(Self {
-            origin: Instant::now(),
-            meters: Mutex::new(Meters { all: Meter::new(false, 0), steady: None, bar_drawn: 0 }),
+        Self {
+            warmup_records: flags.warmup_records,
+            timestamps: Timestamps::default(),
+            meters: Mutex::new(Meters { all: Meter::new(false, now()), steady: None, bar_drawn: 0 }),
             failures: Failures::default(),
             bar,
-        }))
+        }
     }
 
-    /// Microseconds since the beginning.
-    fn now(&self) -> u64 {
-        self.origin.elapsed().as_micros() as u64
-    }
-
-    fn begin_steady_state(&self) {
-        let now = self.now();
-        self.lock().steady = Some(Meter::new(true, now));
-    }
-
-    /// What became of a record whose `send` began at `begin`.
-    fn note(&self, begin: u64, is_steady: bool, outcome: Result<RecordMetadata, DeliveryError>) {
+    /// What became of a record. Without `begin`, its timestamp says when its `send` began.
+    fn note(&self, begin: Option<u64>, outcome: Result<RecordMetadata, DeliveryError>) {
         let metadata = match outcome {
             Ok(metadata) => metadata,
             Err(error) => return self.failures.note(error),
         };
-        let now = self.now();
-        let (latency, bytes) = (now - begin, metadata.serialized_value_size() as u64);
+        let now = now();
+        let timestamp = metadata.timestamp() as u64;
+        if let Some(begin) = begin {
+            self.timestamps.compare(begin, timestamp);
+        }
+        let latency = now.saturating_sub(begin.unwrap_or(timestamp));
+        let bytes = metadata.serialized_value_size() as u64;
+
         let mut meters = self.lock();
         let mut line = meters.all.record(latency, bytes, now);
-        if let Some(steady) = &mut meters.steady {
+        if self.warmup_records > 0 && meters.all.count() > self.warmup_records {
             // From here on its lines are the ones of interest.
-            line = if is_steady { steady.record(latency, bytes, now) } else { None };
+            line = meters.steady.get_or_insert_with(|| Meter::new(true, now)).record(latency, bytes, now);
         }
         if let Some(line) = line {
-            // A report that cannot be printed is missed at the end, where that is an error.
+            // Standard output that is gone is an error at the end.
             let _ = self.bar.suspend(|| writeln!(io::stdout(), "{line}"));
         }
-        if now - meters.bar_drawn >= REDRAW {
+        if now.saturating_sub(meters.bar_drawn) >= REDRAW {
             meters.bar_drawn = now;
             self.bar.set_position(meters.all.count());
         }
@@ -236,7 +245,7 @@ impl Report {
 
     /// Prints what was measured until now.
     fn finish(&self) -> io::Result<()> {
-        let now = self.now();
+        let now = now();
         self.bar.finish_and_clear();
         let meters = self.lock();
         let mut out = io::stdout().lock();
@@ -251,5 +260,43 @@ impl Report {
     }
 }
 
-/// Microseconds after which the progress bar is drawn again.
-const REDRAW: u64 = 100_000;
+/// Whether acknowledged records have the timestamps that they were sent with. With
+/// `message.timestamp.type=LogAppendTime` they have the broker's instead, and those say nothing about when they were
+/// sent. Only the topic's settings tell, and a producer does not see them: so timestamps are compared first.
+#[derive(Default)]
+struct Timestamps {
+    /// The last one that was equal, in milliseconds.
+    equal: AtomicU64,
+    /// How many different ones were equal; [`NEVER`] after one that was not.
+    equals: AtomicU32,
+}
+
+impl Timestamps {
+    /// Both are equal by chance when a record is appended in the millisecond in which it is sent: not so many times.
+    fn come_back(&self) -> bool {
+        let equals = self.equals.load(Ordering::Relaxed);
+        equals >= ENOUGH && equals != NEVER
+    }
+
+    fn compare(&self, sent: u64, acknowledged: u64) {
+        // Callbacks run one after the other; atomics are for the sending thread that looks on.
+        if sent != acknowledged {
+            self.equals.store(NEVER, Ordering::Relaxed);
+        } else if self.equal.swap(sent, Ordering::Relaxed) != sent {
+            let equals = self.equals.load(Ordering::Relaxed);
+            self.equals.store(equals.saturating_add(1), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Milliseconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// One for the whole process, so that callbacks need not carry a reference to it.
+static REPORT: OnceLock<Report> = OnceLock::new();
+/// Milliseconds after which the progress bar is drawn again.
+const REDRAW: u64 = 100;
+const ENOUGH: u32 = 100;
+const NEVER: u32 = u32::MAX;

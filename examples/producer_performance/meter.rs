@@ -1,6 +1,6 @@
 //! Counts acknowledgements and their latencies, and reports them in the words of Kafka's own tool.
 //!
-//! Knows no producer and no clock: times come in as microseconds since the beginning.
+//! Knows no producer and no clock: times come in as milliseconds.
 
 use std::mem;
 
@@ -10,8 +10,8 @@ pub(crate) struct Meter {
     window: Tally,
     window_began: u64,
     began: u64,
-    /// How many records had which latency, in whole milliseconds. It grows with the longest.
-    by_millis: Vec<u64>,
+    /// How many records had which latency. It grows with the longest.
+    by_latency: Vec<u64>,
     is_steady_state: bool,
 }
 
@@ -30,7 +30,7 @@ impl Meter {
             window: Tally::default(),
             window_began: now,
             began: now,
-            by_millis: Vec::new(),
+            by_latency: Vec::new(),
             is_steady_state,
         }
     }
@@ -43,11 +43,11 @@ impl Meter {
     pub(crate) fn record(&mut self, latency: u64, bytes: u64, now: u64) -> Option<String> {
         self.total.add(latency, bytes);
         self.window.add(latency, bytes);
-        let millis = usize::try_from(latency / 1000).unwrap_or(usize::MAX).min(LONGEST_MILLIS);
-        if millis >= self.by_millis.len() {
-            self.by_millis.resize(millis + 1, 0);
+        let bucket = usize::try_from(latency).unwrap_or(usize::MAX).min(LONGEST);
+        if bucket >= self.by_latency.len() {
+            self.by_latency.resize(bucket + 1, 0);
         }
-        self.by_millis[millis] += 1;
+        self.by_latency[bucket] += 1;
 
         let elapsed = now.saturating_sub(self.window_began);
         if elapsed < WINDOW {
@@ -62,8 +62,8 @@ impl Meter {
             window.count,
             per_second(window.count as f64, elapsed),
             per_second(window.bytes as f64 / MIB, elapsed),
-            window.average_millis(),
-            window.latency_max as f64 / 1000.0,
+            window.average_latency(),
+            window.latency_max as f64,
         ))
     }
 
@@ -77,8 +77,8 @@ impl Meter {
             if self.is_steady_state { " steady state" } else { "" },
             per_second(count as f64, elapsed),
             per_second(bytes as f64 / MIB, elapsed),
-            self.total.average_millis(),
-            latency_max as f64 / 1000.0,
+            self.total.average_latency(),
+            latency_max as f64,
             self.percentile(0.5),
             self.percentile(0.95),
             self.percentile(0.99),
@@ -86,7 +86,7 @@ impl Meter {
         )
     }
 
-    /// The latency, in whole milliseconds, of the record that this share of all were quicker than.
+    /// The latency of the record that this share of all were quicker than.
     fn percentile(&self, share: f64) -> usize {
         let rank = (self.total.count as f64 * share) as u64;
         let mut quicker = 0;
@@ -94,7 +94,7 @@ impl Meter {
             quicker += records;
             quicker > rank
         };
-        self.by_millis.iter().position(reaches).unwrap_or(0)
+        self.by_latency.iter().position(reaches).unwrap_or(0)
     }
 }
 
@@ -106,17 +106,17 @@ impl Tally {
         self.latency_max = self.latency_max.max(latency);
     }
 
-    fn average_millis(&self) -> f64 {
-        self.latency_sum as f64 / self.count.max(1) as f64 / 1000.0
+    fn average_latency(&self) -> f64 {
+        self.latency_sum as f64 / self.count.max(1) as f64
     }
 }
 
-fn per_second(amount: f64, micros: u64) -> f64 {
-    amount / (micros.max(1) as f64 / 1e6)
+fn per_second(amount: f64, millis: u64) -> f64 {
+    amount / (millis.max(1) as f64 / 1e3)
 }
 
-/// Microseconds between two lines.
-const WINDOW: u64 = 5_000_000;
+/// Between two lines.
+const WINDOW: u64 = 5_000;
 /// Longer latencies count as this one in percentiles: an hour is 29 MB of counters, a mistyped timeout a machine's memory.
-const LONGEST_MILLIS: usize = 60 * 60 * 1000;
+const LONGEST: usize = 60 * 60 * 1000;
 const MIB: f64 = 1024.0 * 1024.0;
