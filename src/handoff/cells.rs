@@ -315,6 +315,18 @@ impl Run {
         Self { cells: self.cells.clone(), set: back }
     }
 
+    /// A run for each of its records, in their order.
+    pub(crate) fn into_singles(self) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self);
+        std::iter::from_fn(move || {
+            let mut run = rest.take()?;
+            if run.len() > 1 {
+                rest = Some(run.split_off(1));
+            }
+            Some(run)
+        })
+    }
+
     /// The cells that it covers, in the order of their records.
     pub(crate) fn cells(&self) -> impl Iterator<Item = (&Arc<Cells>, u16)> {
         self.cells.iter().flat_map(|cells| self.set.iter().map(move |cell| (cells, cell)))
