@@ -32,7 +32,13 @@ fn head(topic: u32, partition: i32, timestamp: i64) -> RecordHead {
 
 fn push(chunk: &mut Chunk, head: RecordHead, value: &[u8]) -> u16 {
     let headers = Headers::new();
-    chunk.append(head, body_len(Some(b"k"), Some(value), headers.entries()), Some(b"k"), Some(value), &headers)
+    chunk.append(
+        head,
+        body_len(Some(b"k"), Some(value), headers.entries()),
+        Some(b"k"),
+        Some(value),
+        &headers,
+    )
 }
 
 fn body(value: &[u8]) -> Vec<u8> {
@@ -89,8 +95,12 @@ fn a_record_of_its_own_reads_like_any_other() {
     let cells = cells();
     let value = vec![7; 5000];
     let headers = Headers::new();
-    let alone =
-        encode_alone(body_len(Some(b"k"), Some(&value), headers.entries()), Some(b"k"), Some(&value), &headers);
+    let alone = encode_alone(
+        body_len(Some(b"k"), Some(&value), headers.entries()),
+        Some(b"k"),
+        Some(&value),
+        &headers,
+    );
     let mut chunk = Chunk::new(Vec::new(), cells, 17, Instant::now());
     assert_eq!(chunk.adopt(head(1, 5, 8), alone), 17);
     assert!(!chunk.has_room(1));
