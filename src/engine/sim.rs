@@ -10,6 +10,8 @@
 //!
 //! One seed again: `SIM_SEED=17 cargo test --lib engine::sim`; more of them: `SIM_RUNS=10000 cargo test --lib engine::sim`.
 
+#![allow(clippy::disallowed_methods, reason = "an `Instant` to begin with comes from nowhere else")]
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     pin::Pin,

