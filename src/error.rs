@@ -143,7 +143,7 @@ pub enum SendErrorKind {
     /// The producer is closed, or was closed while this call waited.
     #[error("the producer is closed")]
     Closed,
-    /// The producer cannot go on: its sender thread ended, or a broker refused it for good.
+    /// The producer cannot go on: its sender thread ended.
     #[error("the producer has failed and cannot send any more: {cause}")]
     Failed {
         /// The first cause, the same for every call.
@@ -244,8 +244,6 @@ pub enum DeliveryCause {
     Closed,
     /// The sender thread ended unexpectedly; the text says why.
     SenderDied(Arc<str>),
-    /// The producer met an error that ends it; the text says which.
-    Failed(Arc<str>),
     /// The call was made where waiting could never end: inside a callback, or in a forked child.
     CannotWait(&'static str),
 }
@@ -306,10 +304,7 @@ impl DeliveryError {
 
     /// Whether this producer is of no more use.
     pub fn is_fatal(&self) -> bool {
-        matches!(
-            self.0.cause,
-            DeliveryCause::SenderDied(_) | DeliveryCause::Failed(_) | DeliveryCause::Closed
-        )
+        matches!(self.0.cause, DeliveryCause::SenderDied(_) | DeliveryCause::Closed)
     }
 
     /// Whether the record could lie in the log, now or later, although no acknowledgement arrived.
@@ -344,7 +339,6 @@ impl fmt::Display for DeliveryError {
                 f.write_str("the producer was closed before the record was acknowledged")?
             }
             DeliveryCause::SenderDied(why) => write!(f, "the sender thread ended: {why}")?,
-            DeliveryCause::Failed(why) => write!(f, "the producer has failed: {why}")?,
         }
         write!(f, "; topic {}", failure.topic)?;
         if failure.partition >= 0 {

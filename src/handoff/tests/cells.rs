@@ -81,13 +81,13 @@ fn failures_are_told_apart() {
     let cells = cells();
     let mut settling = Settling::new();
     settling.fail(run(&cells, &[0, 2]), failure(DeliveryCause::Closed));
-    settling.fail(run(&cells, &[1]), failure(DeliveryCause::Failed("disk".into())));
+    settling.fail(run(&cells, &[1]), failure(DeliveryCause::SenderDied("disk".into())));
     let cause = |cell| match cells.outcome(cell) {
         Some(Outcome::Failed(error)) => error.cause().clone(),
         other => panic!("{other:?}"),
     };
     assert!(matches!(cause(0), DeliveryCause::Closed));
-    assert!(matches!(cause(1), DeliveryCause::Failed(_)));
+    assert!(matches!(cause(1), DeliveryCause::SenderDied(_)));
     assert!(matches!(cause(2), DeliveryCause::Closed));
 }
 
