@@ -15,7 +15,9 @@ use std::{
 use crate::{
     config::{ProducerConfig, Settings},
     delivery::DeliveryFuture,
-    error::{BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind, panic_text},
+    error::{
+        BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind, panic_text,
+    },
     handoff::{Callback, Entry, Hub, Partition, Patience, context},
     net::{self, SenderThread},
     partitioner::TopicPartitions,
@@ -251,7 +253,9 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         self.append(&mut record, Some(callback), &mut patience).map_err(|kind| {
             let error = SendError::from(kind);
             for interceptor in interceptors {
-                if catch_unwind(AssertUnwindSafe(|| interceptor.on_send_error(record.topic(), &error))).is_err() {
+                if catch_unwind(AssertUnwindSafe(|| interceptor.on_send_error(record.topic(), &error)))
+                    .is_err()
+                {
                     log::warn!("an interceptor panicked in on_send_error (topic {})", record.topic());
                 }
             }
@@ -333,7 +337,9 @@ impl Core {
         let interceptors = self.settings.interceptors.clone();
         Box::new(move |outcome| {
             for interceptor in &interceptors {
-                if catch_unwind(AssertUnwindSafe(|| interceptor.on_acknowledgement(outcome.as_ref()))).is_err() {
+                if catch_unwind(AssertUnwindSafe(|| interceptor.on_acknowledgement(outcome.as_ref())))
+                    .is_err()
+                {
                     log::warn!("an interceptor panicked in on_acknowledgement");
                 }
             }

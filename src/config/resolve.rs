@@ -488,7 +488,6 @@ fn millis(ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(CENTURY)
 }
 
-
 const MAX_IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
 
 /// Longer than any producer lives, and far from the end of every platform's `Instant`.

@@ -90,8 +90,14 @@ impl Metadata {
             }
             return;
         }
-        let topic =
-            Topic { name: Arc::clone(name), id: NO_ID, partitions: Vec::new(), error: None, used: now, view: None };
+        let topic = Topic {
+            name: Arc::clone(name),
+            id: NO_ID,
+            partitions: Vec::new(),
+            error: None,
+            used: now,
+            view: None,
+        };
         self.topics.insert(id, topic);
         self.by_name.insert(Arc::clone(name), id);
         self.fruitless = 0;
@@ -179,7 +185,9 @@ impl Metadata {
         let mut changes = Vec::new();
         let mut incomplete = false;
         for topic in &answer.topics {
-            let Some(id) = topic.name.as_deref().and_then(|name| self.by_name.get(name).copied()) else { continue };
+            let Some(id) = topic.name.as_deref().and_then(|name| self.by_name.get(name).copied()) else {
+                continue;
+            };
             let known = self.topics.get_mut(&id).expect("every name belongs to a tracked topic");
             incomplete |= known.apply(id, topic, epochs_are_reliable, &mut changes);
         }
@@ -203,7 +211,13 @@ impl Metadata {
     }
 
     /// A broker that refused a batch names the leader. Believed only if it is newer than what is known.
-    pub(super) fn hint(&mut self, id: TopicId, partition: i32, leader: i32, epoch: i32) -> Option<Leadership> {
+    pub(super) fn hint(
+        &mut self,
+        id: TopicId,
+        partition: i32,
+        leader: i32,
+        epoch: i32,
+    ) -> Option<Leadership> {
         let topic = self.topics.get_mut(&id)?;
         let known = topic.partitions.get_mut(usize::try_from(partition).ok()?)?;
         if epoch <= known.epoch {
@@ -258,7 +272,8 @@ impl Topic {
         self.error = None;
         let recreated = self.id != NO_ID && answer.topic_id != NO_ID && self.id != answer.topic_id;
         self.id = answer.topic_id;
-        let count = answer.partitions.iter().map(|p| p.index + 1).max().unwrap_or(0).clamp(0, MAX_PARTITIONS) as usize;
+        let count = answer.partitions.iter().map(|p| p.index + 1).max().unwrap_or(0).clamp(0, MAX_PARTITIONS)
+            as usize;
         for (index, gone) in self.partitions.iter_mut().enumerate().skip(count) {
             gone.leader = None;
             changes.push(gone.leadership(id, index, recreated));
@@ -267,7 +282,8 @@ impl Topic {
         let mut incomplete = false;
         for partition in &answer.partitions {
             incomplete |= partition.error.is_invalid_metadata() || partition.leader_id < 0;
-            let Some(known) = usize::try_from(partition.index).ok().and_then(|i| self.partitions.get_mut(i)) else {
+            let Some(known) = usize::try_from(partition.index).ok().and_then(|i| self.partitions.get_mut(i))
+            else {
                 continue;
             };
             let outdated = epochs_are_reliable

@@ -419,7 +419,9 @@ impl Engine {
         let names = self.metadata.begin();
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         let request = MetadataRequest { topics: Some(&names), allow_auto_topic_creation: true };
-        self.request(now, node, ApiKey::Metadata, version, Purpose::Metadata, |out| request.encode(version, out));
+        self.request(now, node, ApiKey::Metadata, version, Purpose::Metadata, |out| {
+            request.encode(version, out)
+        });
     }
 
     /// A broker that can be asked now. If there is none, one is dialed.
@@ -496,7 +498,8 @@ impl Engine {
 
     fn no_producer_id(&mut self, now: Instant, failures: u32, code: ErrorCode, message: Option<String>) {
         let pause = self.retry.delay(failures, self.random.next());
-        self.producer_id = ProducerId::Wanted { not_before: now + pause, failures: failures.saturating_add(1) };
+        self.producer_id =
+            ProducerId::Wanted { not_before: now + pause, failures: failures.saturating_add(1) };
         if code.is_retriable() {
             log::debug!("no producer id yet: {code}");
             return;
@@ -536,8 +539,8 @@ impl Engine {
     }
 
     fn versions_answered(&mut self, now: Instant, node: i32, version: i16, body: &[u8]) -> Answered {
-        let answer =
-            ApiVersionsResponse::decode(version, body).map_err(|e| (Purpose::ApiVersions, broken(ApiKey::ApiVersions, &e)))?;
+        let answer = ApiVersionsResponse::decode(version, body)
+            .map_err(|e| (Purpose::ApiVersions, broken(ApiKey::ApiVersions, &e)))?;
         if answer.error == ErrorCode::UNSUPPORTED_VERSION && version > 0 {
             // The broker lists what it can do in any case; if not, every broker knows version 0.
             let offered = answer.api_keys.iter().find(|(key, ..)| *key == ApiKey::ApiVersions.key());
@@ -563,7 +566,8 @@ impl Engine {
         self.throttle(now, node, version >= 6, answer.throttle_time_ms);
         if answer.error != ErrorCode::NONE || answer.brokers.is_empty() {
             self.metadata_failed(now);
-            if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap {
+            if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap
+            {
                 self.rebootstrap(now);
             }
             self.note_metadata_error(match answer.error {
@@ -580,7 +584,8 @@ impl Engine {
         }
         let (accumulator, retry, random) = (&self.accumulator, self.retry, self.random.next());
         let pause = |fruitless| retry.delay(fruitless, random);
-        let changes = self.metadata.apply(now, &answer, version >= 9, pause, |topic| accumulator.has_batches(topic));
+        let changes =
+            self.metadata.apply(now, &answer, version >= 9, pause, |topic| accumulator.has_batches(topic));
         for change in changes {
             self.lead(now, change);
         }
@@ -675,12 +680,20 @@ impl Engine {
                 self.hang_up(
                     now,
                     conn,
-                    &format!("no answer to {} in {waited:.1?} (request.timeout.ms={})", api.name(), limit.as_millis()),
+                    &format!(
+                        "no answer to {} in {waited:.1?} (request.timeout.ms={})",
+                        api.name(),
+                        limit.as_millis()
+                    ),
                 );
             }
             Overdue::Write => {
                 let limit = self.settings.request_timeout.as_millis();
-                self.hang_up(now, conn, &format!("a request could not be written (request.timeout.ms={limit})"));
+                self.hang_up(
+                    now,
+                    conn,
+                    &format!("a request could not be written (request.timeout.ms={limit})"),
+                );
             }
             Overdue::Idle => self.hang_up(now, conn, "idle for connections.max.idle.ms"),
         }
@@ -695,7 +708,9 @@ impl Engine {
 
     fn lose(&mut self, now: Instant, conn: ConnId, cause: &str) {
         let (reconnect, random) = (self.reconnect, self.random.next());
-        let Some(lost) = self.brokers.lost(now, conn, |failures| reconnect.delay(failures, random)) else { return };
+        let Some(lost) = self.brokers.lost(now, conn, |failures| reconnect.delay(failures, random)) else {
+            return;
+        };
         log::info!("no connection to {}: {cause}", lost.label);
         let asked_metadata = lost.requests.iter().any(|p| matches!(p, Purpose::Metadata));
         for purpose in lost.requests {
@@ -717,12 +732,16 @@ impl Engine {
         let broker = self.brokers.get(node).expect("a node that was chosen is known");
         let label = Arc::clone(&broker.label);
         let session = broker.session().expect("a node that was chosen is connected");
-        session.usable(api, i16::MAX).map_err(|reason| format!("broker {label} is too old or too new: {reason}"))
+        session
+            .usable(api, i16::MAX)
+            .map_err(|reason| format!("broker {label} is too old or too new: {reason}"))
     }
 
     fn ask_versions(&mut self, now: Instant, node: i32, version: i16) {
         let request = ApiVersionsRequest { software_name: SOFTWARE_NAME, software_version: SOFTWARE_VERSION };
-        self.request(now, node, ApiKey::ApiVersions, version, Purpose::ApiVersions, |out| request.encode(version, out));
+        self.request(now, node, ApiKey::ApiVersions, version, Purpose::ApiVersions, |out| {
+            request.encode(version, out)
+        });
     }
 
     fn request(
@@ -735,7 +754,8 @@ impl Engine {
         body: impl FnOnce(&mut Vec<u8>),
     ) {
         let deadline = now + self.settings.request_timeout;
-        let session = self.brokers.get(node).and_then(|b| b.session()).expect("a node that is asked is connected");
+        let session =
+            self.brokers.get(node).and_then(|b| b.session()).expect("a node that is asked is connected");
         let correlation = session.next_correlation();
         let head = frame::request(api, version, correlation, &self.settings.client_id, body);
         let conn = session.conn;

@@ -56,7 +56,10 @@ impl Engine {
             Ok(version) => self.transmit_batches(now, node, version, &taken),
             Err(reason) => {
                 for entry in taken {
-                    let cause = DeliveryCause::Broker { code: ErrorCode::UNSUPPORTED_VERSION, message: Some(reason.clone()) };
+                    let cause = DeliveryCause::Broker {
+                        code: ErrorCode::UNSUPPORTED_VERSION,
+                        message: Some(reason.clone()),
+                    };
                     self.fail(now, entry.key, cause, Some(node));
                 }
             }
@@ -96,7 +99,8 @@ impl Engine {
             timeout_ms: i32::try_from(self.settings.request_timeout.as_millis()).unwrap_or(i32::MAX),
             topics: &topics,
         };
-        let session = self.brokers.get(node).and_then(|b| b.session()).expect("a node that takes is connected");
+        let session =
+            self.brokers.get(node).and_then(|b| b.session()).expect("a node that takes is connected");
         let correlation = session.next_correlation();
         let frame = request.encode_frame(version, correlation, &self.settings.client_id);
         let (conn, deadline) = (session.conn, now + self.settings.request_timeout);
@@ -142,7 +146,9 @@ impl Engine {
                         expected = i + 1;
                         self.batch_answered(now, node, &entry, partition);
                     }
-                    None => log::warn!("a broker answered for partition {} that was not asked", partition.index),
+                    None => {
+                        log::warn!("a broker answered for partition {} that was not asked", partition.index)
+                    }
                 }
             }
         }
@@ -235,7 +241,8 @@ impl Engine {
         }
         let attempts = batch.attempts;
         for (index, mut outcast) in self.accumulator.sort_out(now, sent.key, &bad) {
-            let said = answer.record_errors.iter().find(|(at, _)| *at == index).and_then(|(_, text)| text.clone());
+            let said =
+                answer.record_errors.iter().find(|(at, _)| *at == index).and_then(|(_, text)| text.clone());
             let message = said.or_else(|| answer.error_message.clone()).map(|text| printable(&text));
             outcast.attempts = attempts;
             let cause = DeliveryCause::Broker { code: answer.error, message };
@@ -249,7 +256,8 @@ impl Engine {
     pub(super) fn produce_unanswered(&mut self, now: Instant, node: i32, sent: Vec<Sent>, cause: &str) {
         self.metadata.want(now);
         for entry in sent {
-            let cause = DeliveryCause::Broker { code: ErrorCode::NETWORK_EXCEPTION, message: Some(cause.to_owned()) };
+            let cause =
+                DeliveryCause::Broker { code: ErrorCode::NETWORK_EXCEPTION, message: Some(cause.to_owned()) };
             self.retry_or_fail(now, node, entry.key, cause, true);
         }
     }
@@ -261,7 +269,14 @@ impl Engine {
         }
     }
 
-    fn retry_or_fail(&mut self, now: Instant, node: i32, key: BatchKey, cause: DeliveryCause, maybe_written: bool) {
+    fn retry_or_fail(
+        &mut self,
+        now: Instant,
+        node: i32,
+        key: BatchKey,
+        cause: DeliveryCause,
+        maybe_written: bool,
+    ) {
         let Some(batch) = self.accumulator.batch_mut(key) else { return };
         batch.may_have_been_written |= maybe_written;
         if batch.expired {

@@ -258,9 +258,6 @@ impl Hub {
                 return Err(self.ended().send_error());
             }
             let snapshot = self.published.current();
-            if let Some(cause) = &snapshot.failure {
-                return Err(SendErrorKind::Failed { cause: cause.to_string() });
-            }
             let view = snapshot.topic(id);
             if let Some(code) = view.and_then(|view| view.error).filter(|&code| refuses(code)) {
                 return Err(self.refused(id, topic, code));

@@ -114,6 +114,7 @@ impl Budget {
     }
 
     /// Takes `n`, and waits for it until `deadline`.
+    #[cfg(test)]
     pub(crate) fn take(&self, n: usize, deadline: Option<Instant>) -> Result<(), Exhausted> {
         if self.try_take(n) {
             return Ok(());

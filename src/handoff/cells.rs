@@ -326,11 +326,6 @@ impl Run {
             Some(run)
         })
     }
-
-    /// The cells that it covers, in the order of their records.
-    pub(crate) fn cells(&self) -> impl Iterator<Item = (&Arc<Cells>, u16)> {
-        self.cells.iter().flat_map(|cells| self.set.iter().map(move |cell| (cells, cell)))
-    }
 }
 
 impl Drop for Run {

@@ -234,6 +234,7 @@ impl Hub {
     }
 
     /// Why the sender thread ended before it was told to, if it did.
+    #[cfg(test)]
     pub(crate) fn death(&self) -> Option<Arc<str>> {
         self.end.get()?.cause().cloned()
     }

@@ -81,7 +81,7 @@ impl Lane {
 /// How many partitions a record can choose from; 0 if it must not be accepted now.
 pub(super) fn usable_count(snapshot: &Snapshot, topic: TopicId) -> i32 {
     match snapshot.topic(topic) {
-        Some(view) if snapshot.failure.is_none() && !view.error.is_some_and(refuses) => view.count.max(0),
+        Some(view) if !view.error.is_some_and(refuses) => view.count.max(0),
         _ => 0,
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crossbeam_channel::{TryRecvError, TrySendError};
+use crossbeam_channel::TrySendError;
 
 pub(crate) use std::{
     sync::{
@@ -160,10 +160,7 @@ impl<T> Channel<T> {
     }
 
     pub(crate) fn try_recv(&self) -> Option<T> {
-        match self.receiver.try_recv() {
-            Ok(message) => Some(message),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.receiver.try_recv().ok()
     }
 
     pub(crate) fn len(&self) -> usize {

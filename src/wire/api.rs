@@ -12,6 +12,7 @@ pub(crate) enum ApiKey {
 }
 
 impl ApiKey {
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 4] =
         [Self::Produce, Self::Metadata, Self::ApiVersions, Self::InitProducerId];
 

@@ -35,7 +35,11 @@ pub(crate) fn put_body(out: &mut Vec<u8>, key: Option<&[u8]>, value: Option<&[u8
 
 /// What a record can take at most in a batch of its own, before compression: `max.request.size` and `buffer.memory`
 /// are compared with it. Saturates, so that no size escapes the comparison.
-pub(crate) fn size_upper_bound(key_len: Option<usize>, value_len: Option<usize>, headers: &[Header]) -> usize {
+pub(crate) fn size_upper_bound(
+    key_len: Option<usize>,
+    value_len: Option<usize>,
+    headers: &[Header],
+) -> usize {
     (BATCH_HEADER_LEN + MAX_RECORD_OVERHEAD).saturating_add(saturating_body_len(key_len, value_len, headers))
 }
 

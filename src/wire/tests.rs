@@ -13,7 +13,7 @@ use kafka_protocol::{
 use super::{
     api::ApiKey,
     api_versions::{ApiVersionsRequest, ApiVersionsResponse},
-    batch::{self, BatchHeader, HEADER_LEN, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, TRANSACTIONAL},
+    batch::{self, BatchHeader, HEADER_LEN, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE},
     frame::{self, FrameReader},
     init_producer_id::{InitProducerIdRequest, InitProducerIdResponse},
     metadata::{Broker, MetadataRequest, MetadataResponse, Partition, Topic},
@@ -1071,6 +1071,8 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 const CLIENT: &str = "p1";
 const BASE: i64 = 1_700_000_000_000;
+/// The bit in the attributes that says the batch belongs to a transaction.
+const TRANSACTIONAL: i16 = 0x10;
 const TOPIC_ID: Uuid =
     [0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88];
 

@@ -61,7 +61,13 @@ enum Bytes {
 }
 
 impl Batch {
-    pub(super) fn new(slot: Slot, created: Instant, mut buffer: Vec<u8>, limit: usize, flush_epoch: u64) -> Self {
+    pub(super) fn new(
+        slot: Slot,
+        created: Instant,
+        mut buffer: Vec<u8>,
+        limit: usize,
+        flush_epoch: u64,
+    ) -> Self {
         buffer.clear();
         buffer.resize(HEADER_LEN, 0);
         Self {
@@ -93,7 +99,8 @@ impl Batch {
     pub(super) fn try_append(&mut self, timestamp: i64, body: &[u8], cells: &Arc<Cells>, cell: u16) -> bool {
         let Bytes::Open(buffer) = &self.bytes else { return false };
         if self.records > 0 {
-            let size = record::record_len(body.len(), timestamp.wrapping_sub(self.base_timestamp), self.records);
+            let size =
+                record::record_len(body.len(), timestamp.wrapping_sub(self.base_timestamp), self.records);
             if buffer.len() + size > self.limit {
                 return false;
             }

@@ -15,12 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(super) use self::batch::{Batch, Slot};
 use self::{
     flush::FlushLedger,
     sequences::Sequences,
     sticky::{Candidate, Sticky},
 };
-pub(super) use self::batch::{Batch, Slot};
 use crate::{
     handoff::{Cells, PendingCallback, Promise, TopicId},
     wire::{batch::HEADER_LEN, sequence::Identity},
@@ -360,8 +360,15 @@ impl Accumulator {
     }
 
     /// Ends the linger of the batch that holds the cell, if it has not been sent.
-    pub(super) fn hasten(&mut self, now: Instant, (topic, partition): (TopicId, i32), cells: &Arc<Cells>, cell: u16) {
-        let Some(&slot) = self.topics.get(topic.0 as usize).and_then(|t| t.slots.get(partition as usize)) else {
+    pub(super) fn hasten(
+        &mut self,
+        now: Instant,
+        (topic, partition): (TopicId, i32),
+        cells: &Arc<Cells>,
+        cell: u16,
+    ) {
+        let Some(&slot) = self.topics.get(topic.0 as usize).and_then(|t| t.slots.get(partition as usize))
+        else {
             return;
         };
         let Some(&open) = self.queues[slot.0 as usize].batches.back() else { return };
@@ -469,21 +476,24 @@ impl Accumulator {
 
     fn readiness(&self, now: Instant, slot: Slot) -> Readiness {
         let queue = &self.queues[slot.0 as usize];
-        let (Some(&head), Some(leader)) = (queue.batches.front(), queue.leader) else { return Readiness::NotReady };
-        let batch = self.batch(head).expect("a queued batch exists");
-        let waits_its_turn = if queue.in_flight > 0 && (self.limits.one_in_flight || queue.in_flight_node != leader) {
-            true
-        } else if !self.limits.idempotent {
-            false
-        } else if self.identity.is_none() || queue.sequences.is_broken() {
-            true
-        } else if batch.sequence.is_some() {
-            queue.unresolved.front() != Some(&Unresolved::Batch(head))
-        } else if queue.unresolved.contains(&Unresolved::Gap) {
-            true
-        } else {
-            queue.unresolved.len() >= if queue.confirmed { MAX_UNRESOLVED } else { 1 }
+        let (Some(&head), Some(leader)) = (queue.batches.front(), queue.leader) else {
+            return Readiness::NotReady;
         };
+        let batch = self.batch(head).expect("a queued batch exists");
+        let waits_its_turn =
+            if queue.in_flight > 0 && (self.limits.one_in_flight || queue.in_flight_node != leader) {
+                true
+            } else if !self.limits.idempotent {
+                false
+            } else if self.identity.is_none() || queue.sequences.is_broken() {
+                true
+            } else if batch.sequence.is_some() {
+                queue.unresolved.front() != Some(&Unresolved::Batch(head))
+            } else if queue.unresolved.contains(&Unresolved::Gap) {
+                true
+            } else {
+                queue.unresolved.len() >= if queue.confirmed { MAX_UNRESOLVED } else { 1 }
+            };
         let backing_off =
             batch.retry_at.is_some_and(|at| at > now) && queue.leader_epoch <= batch.attempt_epoch;
         if waits_its_turn || backing_off {
@@ -585,7 +595,9 @@ impl Accumulator {
 
     /// Whether the batch is the oldest of its partition whose fate is open.
     pub(super) fn is_oldest_unresolved(&self, key: BatchKey) -> bool {
-        self.batch(key).is_some_and(|b| self.queues[b.slot.0 as usize].unresolved.front() == Some(&Unresolved::Batch(key)))
+        self.batch(key).is_some_and(|b| {
+            self.queues[b.slot.0 as usize].unresolved.front() == Some(&Unresolved::Batch(key))
+        })
     }
 
     /// Puts a batch that was in flight back where it stood.
@@ -647,7 +659,8 @@ impl Accumulator {
         let Some(whole) = entry.batch.take() else { return Vec::new() };
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(key.index);
-        let (slot, deadline, epoch) = (whole.slot, whole.created + self.limits.delivery_timeout, whole.flush_epoch);
+        let (slot, deadline, epoch) =
+            (whole.slot, whole.created + self.limits.delivery_timeout, whole.flush_epoch);
         let (good, outcasts) = whole.sort_out(bad);
         self.close_gap(slot, key, true);
         match good {

@@ -81,13 +81,13 @@ fn failures_are_told_apart() {
     let cells = cells();
     let mut settling = Settling::new();
     settling.fail(run(&cells, &[0, 2]), failure(DeliveryCause::Closed));
-    settling.fail(run(&cells, &[1]), failure(DeliveryCause::Failed("disk".into())));
+    settling.fail(run(&cells, &[1]), failure(DeliveryCause::SenderDied("disk".into())));
     let cause = |cell| match cells.outcome(cell) {
         Some(Outcome::Failed(error)) => error.cause().clone(),
         other => panic!("{other:?}"),
     };
     assert!(matches!(cause(0), DeliveryCause::Closed));
-    assert!(matches!(cause(1), DeliveryCause::Failed(_)));
+    assert!(matches!(cause(1), DeliveryCause::SenderDied(_)));
     assert!(matches!(cause(2), DeliveryCause::Closed));
 }
 
@@ -99,8 +99,7 @@ fn a_run_takes_only_what_follows_in_the_same_cells() {
     assert!(!run.extend(&one, 5), "the same cell");
     assert!(!run.extend(&one, 4), "an earlier record");
     assert!(run.extend(&one, 9));
-    assert_eq!(run.cells().map(|(_, cell)| cell).collect::<Vec<_>>(), [5, 9]);
-    assert_eq!(run.len(), 2);
+    assert!(run.len() == 2 && run.contains(&one, 5) && run.contains(&one, 9));
 }
 
 #[test]

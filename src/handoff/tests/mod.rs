@@ -1,5 +1,7 @@
 //! The tests of these files, apart from them: see the [module's](super) last words.
 
+#![allow(clippy::disallowed_methods, reason = "real threads meet here, at times of a real clock")]
+
 mod budget;
 mod cells;
 mod chunk;
