@@ -1,0 +1,50 @@
+use super::super::lane::Clock;
+
+/// Stamps a record at each of these times, and says what they got and how often the clock was read.
+fn stamps(clock: &mut Clock, times: &[i64]) -> (Vec<i64>, usize) {
+    let mut reads = 0;
+    let stamps = times
+        .iter()
+        .map(|&time| {
+            clock.stamp(|| {
+                reads += 1;
+                time
+            })
+        })
+        .collect();
+    (stamps, reads)
+}
+
+#[test]
+fn records_of_one_millisecond_share_reads_of_the_clock() {
+    let (got, reads) = stamps(&mut Clock::default(), &[5; 200]);
+    assert_eq!(got, [5; 200]);
+    // 1, 1, 2, 4, 8, then every sixteenth.
+    assert_eq!(reads, 17);
+}
+
+#[test]
+fn who_sends_more_slowly_than_once_a_millisecond_gets_it_exactly() {
+    let times: Vec<_> = (1..100).collect();
+    assert_eq!(stamps(&mut Clock::default(), &times), (times, 99));
+}
+
+#[test]
+fn after_a_burst_the_clock_is_read_more_often_again() {
+    let mut clock = Clock::default();
+    stamps(&mut clock, &[5; 200]);
+    let times: Vec<_> = (6..106).collect();
+    let (got, _) = stamps(&mut clock, &times);
+    for (got, time) in got.iter().zip(&times).skip(32) {
+        assert_eq!(got, time);
+    }
+    assert!(got.iter().zip(&times).all(|(got, time)| got <= time && time - got < 16), "{got:?}");
+}
+
+#[test]
+fn every_chunk_begins_with_a_read() {
+    let mut clock = Clock::default();
+    stamps(&mut clock, &[5; 200]);
+    clock.forget();
+    assert_eq!(stamps(&mut clock, &[6]), (vec![6], 1));
+}
