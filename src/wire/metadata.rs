@@ -152,7 +152,7 @@ impl Topic {
 impl Partition {
     fn decode(version: i16, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let flexible = ApiKey::Metadata.is_flexible(version);
-        let mut nodes = |r: &mut Reader<'_>, what| r.list(flexible, size_of::<i32>(), what, |r| r.i32(what));
+        let nodes = |r: &mut Reader<'_>, what| r.list(flexible, size_of::<i32>(), what, |r| r.i32(what));
         let partition = Self {
             error: ErrorCode(r.i16("partition error")?),
             index: r.i32("partition index")?,
@@ -220,10 +220,11 @@ mod tests {
     fn what_cannot_be_a_host_is_refused() {
         let read = |host| MetadataResponse::decode(1, &mut Reader::new(&with_host(host))).map(|r| r.brokers);
         let broker = |host: &str| Broker { node_id: 7, host: host.to_owned(), port: 9092, rack: None };
-        for host in ["kafka.example", "2001:db8::1", "", &"h".repeat(255)] {
+        let (longest, too_long) = ("h".repeat(255), "h".repeat(256));
+        for host in ["kafka.example", "2001:db8::1", "", &longest] {
             assert_eq!(read(host), Ok(vec![broker(host)]));
         }
-        for host in ["a b", "a\nb", "a\u{1b}[2J", &"h".repeat(256)] {
+        for host in ["a b", "a\nb", "a\u{1b}[2J", &too_long] {
             assert_eq!(read(host), Err(DecodeError { what: "host", at: 8 }), "{host:?}");
         }
     }

@@ -47,8 +47,11 @@ pub(crate) fn record_len(body_len: usize, timestamp_delta: i64, offset_delta: i3
 /// Puts a record with a finished body at the end of a batch.
 #[inline]
 pub(crate) fn put_record(out: &mut Vec<u8>, body: &[u8], timestamp_delta: i64, offset_delta: i32) {
-    out.reserve(MAX_RECORD_OVERHEAD + body.len());
-    put_varint(out, counted(length_field(body.len(), timestamp_delta, offset_delta)));
+    let length = length_field(body.len(), timestamp_delta, offset_delta);
+    let counted = counted(length);
+    // Not a byte more than needed: a batch that is filled to the brim must not be moved into a larger buffer.
+    out.reserve(varint_len(counted) + length);
+    put_varint(out, counted);
     out.push(0);
     put_varlong(out, timestamp_delta);
     put_varint(out, offset_delta);
@@ -139,6 +142,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_record_that_fits_exactly_does_not_move_the_batch() {
+        let mut batch = Vec::with_capacity(record_len(100, 5, 1));
+        let room = batch.capacity();
+        put_record(&mut batch, &[0; 100], 5, 1);
+        assert_eq!((batch.len(), batch.capacity()), (room, room));
     }
 
     #[test]
