@@ -33,6 +33,7 @@ use crate::{
     delivery::DeliveryFuture,
     error::{DeliveryCause, DeliveryError, DeliveryFailure, ErrorCode, SendErrorKind},
     record::Headers,
+    wire::record::body_len,
 };
 
 /// A hub without a sender thread: the test is the sender thread.
@@ -150,6 +151,15 @@ fn append(hub: &Hub, entry: Entry<'_>, mut patience: Patience) -> Result<Deliver
     hub.append(entry, &mut patience)
 }
 
+/// A value whose record takes so much of the memory.
+fn filling(memory: usize) -> String {
+    let mut value = "x".repeat(memory - charge(0));
+    while charge(body_len(None, Some(value.as_bytes()), &Headers::new())) > memory {
+        value.pop();
+    }
+    value
+}
+
 /// Acknowledges a chunk's records as a batch each would, and gives their memory back.
 fn deliver(hub: &Hub, mut chunk: Chunk) -> Vec<Taken> {
     let mut settling = Settling::new();
@@ -159,8 +169,9 @@ fn deliver(hub: &Hub, mut chunk: Chunk) -> Vec<Taken> {
         let partition = record.partition.max(0);
         record.cells.set_place(record.cell, record.topic, partition);
         let topic = hub.topics().name(record.topic).to_string();
-        // Null key, one byte of length, the value, no headers.
-        let value = record.body[2..record.body.len() - 1].to_vec();
+        // A key of null, the value's length, the value, a count of no headers.
+        let length = record.body[1..].iter().position(|byte| byte & 0x80 == 0).expect("a varint ends") + 1;
+        let value = record.body[1 + length..record.body.len() - 1].to_vec();
         taken.push(Taken { topic, partition: record.partition, value });
         let offset = taken.len() as i64 - 1;
         settling.acknowledge(Run::start(record.cells, record.cell), Some(offset), None);
