@@ -150,7 +150,9 @@ pub enum SendErrorKind {
         cause: String,
     },
     /// The process was forked after the producer was made: its sender thread exists in the parent only.
-    #[error("this producer was made by process {parent}; a forked child has no sender thread and must make its own")]
+    #[error(
+        "this producer was made by process {parent}; a forked child has no sender thread and must make its own"
+    )]
     Forked {
         /// The process that made the producer.
         parent: u32,
@@ -304,7 +306,10 @@ impl DeliveryError {
 
     /// Whether this producer is of no more use.
     pub fn is_fatal(&self) -> bool {
-        matches!(self.0.cause, DeliveryCause::SenderDied(_) | DeliveryCause::Failed(_) | DeliveryCause::Closed)
+        matches!(
+            self.0.cause,
+            DeliveryCause::SenderDied(_) | DeliveryCause::Failed(_) | DeliveryCause::Closed
+        )
     }
 
     /// Whether the record could lie in the log, now or later, although no acknowledgement arrived.
@@ -335,7 +340,9 @@ impl fmt::Display for DeliveryError {
             DeliveryCause::DeliveryTimeout { limit } => {
                 write!(f, "no acknowledgement within {limit:?} (delivery.timeout.ms)")?;
             }
-            DeliveryCause::Closed => f.write_str("the producer was closed before the record was acknowledged")?,
+            DeliveryCause::Closed => {
+                f.write_str("the producer was closed before the record was acknowledged")?
+            }
             DeliveryCause::SenderDied(why) => write!(f, "the sender thread ended: {why}")?,
             DeliveryCause::Failed(why) => write!(f, "the producer has failed: {why}")?,
         }

@@ -77,6 +77,8 @@ pub(crate) struct Hub {
     pub(super) level: Padded<AtomicU8>,
     bell: Box<dyn Bell>,
     pub(super) channel: Channel<Command>,
+    /// How many commands other than chunks have been sent: each of them is worth a sleep.
+    pub(super) urgent: AtomicUsize,
     /// Empty buffers on their way back to the callers.
     pool: Channel<Vec<u8>>,
     /// Bytes of `buffer.memory`.
@@ -127,6 +129,7 @@ impl Hub {
             level: Padded(AtomicU8::new(Level::Awake as u8)),
             bell,
             channel: Channel::bounded(config.channel_capacity),
+            urgent: AtomicUsize::new(0),
             // Every buffer that can exist at a time, so that none is thrown away.
             pool: Channel::bounded(config.channel_capacity + LANES + 1),
             budget: Padded(Budget::new(config.buffer_memory)),
@@ -283,6 +286,7 @@ impl Hub {
             held.wait_for_room(deadline)?;
         }
         self.send(command);
+        self.urgent.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.end.get().is_some() {
             // The sender thread's last look into the channel may have been before the command was there.
@@ -366,10 +370,12 @@ impl Hub {
 
     /// What to tell a caller that is refused because nothing goes on.
     pub(super) fn ended(&self) -> End {
+        // In this order: a death sets the one, then the other.
+        let closed = self.is_closed();
         if let Some(end) = self.end.get() {
             return end.clone();
         }
-        if self.is_closed() {
+        if closed {
             return End::Closed;
         }
         "it dropped what it was asked to do".into()

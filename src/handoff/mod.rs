@@ -48,7 +48,7 @@
 //! | 2 any chunk | a chunk | its push | whether the channel is empty |
 //! | 3 many chunks | the eighth chunk | its push | the channel's length |
 //! | 4 nothing but | a full channel | its push, or waiting for a place | its length and the waiters |
-//! | every level | a waiting handle, a topic wished for, a wait for memory, a close | its entry in a list, or a flag | the list, the flag |
+//! | every level | a waiting handle, a flush, a topic wished for, a wait for memory, a close | its entry in a list, a count, a flag | the list, the count, the flag |
 //!
 //! *Level 1 needs no fence a record.* The sender thread stores the level, then locks every lane in turn. A caller
 //! reads the level inside its critical section, after its append. If that section came before the sender thread's, the sender

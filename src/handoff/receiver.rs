@@ -25,6 +25,8 @@ pub(crate) struct HubReceiver {
     look_again: bool,
     /// [`Budget::arrivals`](super::budget::Budget::arrivals) when idle memory was collected last.
     arrivals: usize,
+    /// How many commands other than chunks were received from the channel.
+    urgent: usize,
     /// [`Command::Close`] was received.
     closed: bool,
 }
@@ -38,6 +40,7 @@ impl Hub {
             kept: Vec::new(),
             look_again: false,
             arrivals: 0,
+            urgent: 0,
             closed: false,
         };
         (hub, receiver)
@@ -52,9 +55,9 @@ impl HubReceiver {
     /// The next command, in the order of each thread's calls.
     #[inline]
     pub(crate) fn try_recv(&mut self) -> Option<Command> {
-        if let Some(command) = self.hub.channel.try_recv() {
-            self.hub.room.0.release(1);
-            return Some(command);
+        let command = self.receive();
+        if command.is_some() {
+            return command;
         }
         if self.closed || !self.hub.closing.load(Ordering::SeqCst) {
             return None;
@@ -63,9 +66,8 @@ impl HubReceiver {
         if self.steal_all() {
             return None;
         }
-        let command = self.hub.channel.try_recv();
+        let command = self.receive();
         if command.is_some() {
-            self.hub.room.0.release(1);
             return command;
         }
         self.closed = true;
@@ -157,6 +159,16 @@ impl HubReceiver {
         self.hub.level.0.store(Level::Awake as u8, Ordering::Relaxed);
     }
 
+    #[inline]
+    fn receive(&mut self) -> Option<Command> {
+        let command = self.hub.channel.try_recv()?;
+        self.hub.room.0.release(1);
+        if !matches!(command, Command::Chunk(_)) {
+            self.urgent += 1;
+        }
+        Some(command)
+    }
+
     fn look_once_more(&mut self, level: Level) -> Option<Duration> {
         let newcomers = self.hub.budget.0.arrivals() != self.arrivals;
         if level == Level::AnyRecord || newcomers {
@@ -176,8 +188,16 @@ impl HubReceiver {
             Level::ManyChunks => hub.channel.len() >= hub.config.ring_threshold,
             Level::NothingButUrgent => !hub.channel.is_empty() && hub.is_crowded(),
         };
+        // Counted by the sender of a command after it was sent, so this side may be ahead.
+        let urgent = hub.urgent.load(Ordering::Relaxed) > self.urgent;
         let closing = !self.closed && !look_again && hub.closing.load(Ordering::SeqCst);
-        if commands || newcomers || closing || hub.gets.is_full() || hub.wishes.is_full() || self.is_forced()
+        if commands
+            || urgent
+            || newcomers
+            || closing
+            || hub.gets.is_full()
+            || hub.wishes.is_full()
+            || self.is_forced()
         {
             return None;
         }
