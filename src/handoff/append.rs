@@ -12,7 +12,7 @@ use super::{
     chunk::{RecordHead, charge, encode_alone, size},
     context::{Patience, forked, inside_callback},
     hub::{Held, Hub, HubConfig, Level},
-    lane::{refuses, usable_count},
+    lane::{Gate, Refusal, refuses, usable_count},
     sizes::LANES,
     snapshot::{Snapshot, TopicView},
     sync::{Arc, Ordering, Weak, fence, thread_number},
@@ -53,6 +53,8 @@ pub(crate) enum Partition {
 enum Lack {
     /// The lane is shut.
     Life,
+    /// The lane is closed for a time.
+    Permission(Refusal),
     Metadata(TopicId),
     Memory,
     Room,
@@ -111,8 +113,10 @@ impl Hub {
         let number = thread_number() % LANES;
         self.mark_used(number);
         let mut lane = self.lanes[number].0.lock();
-        if lane.shut {
-            return Err(Lack::Life);
+        match lane.gate {
+            Gate::Open => {}
+            Gate::Refusing(refusal) => return Err(Lack::Permission(refusal)),
+            Gate::Shut => return Err(Lack::Life),
         }
         let (topic, count) = lane.know(entry.topic, &self.topics, &self.published);
         let partition = match entry.partition {
@@ -190,6 +194,7 @@ impl Hub {
     ) -> Result<(), SendErrorKind> {
         match lack {
             Lack::Life => Err(self.ended().send_error()),
+            Lack::Permission(refusal) => Err(refusal()),
             Lack::Metadata(topic) => {
                 let partition = match entry.partition {
                     Partition::Explicit(partition) => Some(partition),

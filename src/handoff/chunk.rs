@@ -126,11 +126,6 @@ impl Chunk {
         usize::from(self.count)
     }
 
-    /// The next record, without taking it.
-    pub(crate) fn peek(&self) -> Option<RecordHead> {
-        (self.count > 0).then(|| self.head().0)
-    }
-
     /// Takes the next record.
     #[inline]
     pub(crate) fn take_next(&mut self) -> Option<RecordView<'_>> {

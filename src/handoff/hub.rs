@@ -12,7 +12,7 @@ use super::{
     cells::{Cells, Home},
     chunk::Chunk,
     context::{End, forked, inside_callback},
-    lane::Lane,
+    lane::{Gate, Lane, Refusal},
     promise::{Answer, Promise},
     sizes::LANES,
     snapshot::Published,
@@ -179,7 +179,7 @@ impl Hub {
         let deadline = limit.and_then(|limit| now().checked_add(limit));
         let timed_out = || FlushError::TimedOut { what: WHAT, limit: limit.unwrap_or_default() };
         let (promise, done) = Promise::new();
-        self.push_lanes_then(Command::Flush(promise), deadline).map_err(|why| match why {
+        self.send_after_records(Command::Flush(promise), deadline).map_err(|why| match why {
             Exhausted::TimedOut => timed_out(),
             Exhausted::Ended => self.ended().flush_error(),
         })?;
@@ -190,12 +190,25 @@ impl Hub {
         }
     }
 
+    /// Refuses records from now on, each with what `refusal` says: a record is accepted before this call or not at all.
+    ///
+    /// With [`send_after_records`](Self::send_after_records) behind it, the records of a transaction lie before the
+    /// command that ends it, and none slips in later.
+    pub(crate) fn refuse_records(&self, refusal: Refusal) {
+        self.set_gates(Gate::Refusing(refusal));
+    }
+
+    /// Takes back [`refuse_records`](Self::refuse_records).
+    pub(crate) fn accept_records(&self) {
+        self.set_gates(Gate::Open);
+    }
+
     /// Begins an orderly end: nothing is accepted any more, and whoever waits to send is refused. Waits for nobody.
     pub(crate) fn close_lanes(&self) {
         self.closed.store(true, Ordering::SeqCst);
         for lane in &self.lanes {
             let mut lane = lane.0.lock();
-            lane.shut = true;
+            lane.gate = Gate::Shut;
             // Without room it stays where it is, and the sender thread takes it before it says that all have come.
             self.push(&mut lane, None);
             let credit = std::mem::take(&mut lane.credit);
@@ -274,7 +287,11 @@ impl Hub {
     }
 
     /// Pushes what all lanes hold, then `command`: it comes after everything that was accepted before this call.
-    fn push_lanes_then(&self, command: Command, deadline: Option<Instant>) -> Result<(), Exhausted> {
+    pub(crate) fn send_after_records(
+        &self,
+        command: Command,
+        deadline: Option<Instant>,
+    ) -> Result<(), Exhausted> {
         let mut held = Held::nothing(self);
         for lane in &self.lanes[..self.used_lanes.load(Ordering::SeqCst)] {
             // Either this thread finds the lane empty, or it pushes; a lane's lock is never held while waiting.
@@ -353,6 +370,15 @@ impl Hub {
     /// An empty buffer. Only while the pool fills up is one allocated.
     pub(super) fn buffer(&self) -> Vec<u8> {
         self.pool.try_recv().unwrap_or_else(|| Vec::with_capacity(self.config.chunk_bytes))
+    }
+
+    fn set_gates(&self, gate: Gate) {
+        for lane in &self.lanes {
+            let mut lane = lane.0.lock();
+            if !matches!(lane.gate, Gate::Shut) {
+                lane.gate = gate;
+            }
+        }
     }
 
     fn end_waits(&self) {

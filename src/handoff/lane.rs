@@ -12,12 +12,11 @@ use super::{
     sync::{Arc, now, wall_clock},
     topics::{TopicId, Topics},
 };
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, SendErrorKind};
 
 #[derive(Default)]
 pub(super) struct Lane {
-    /// Nothing is appended any more.
-    pub(super) shut: bool,
+    pub(super) gate: Gate,
     /// The records that were not pushed yet; never an empty chunk.
     pub(super) open: Option<Chunk>,
     /// Memory taken from the budget and not spent.
@@ -28,6 +27,20 @@ pub(super) struct Lane {
     topics: Familiar,
     clock: Clock,
 }
+
+/// Whether records are let in. Read and changed under the lane's lock, so that each record is on one side of a change.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Gate {
+    #[default]
+    Open,
+    /// For a time: between transactions.
+    Refusing(Refusal),
+    /// For good.
+    Shut,
+}
+
+/// Says why a record is refused.
+pub(crate) type Refusal = fn() -> SendErrorKind;
 
 impl Lane {
     /// The topic's number, and how many partitions it has: 0 if no record can be accepted for it now.
@@ -73,7 +86,7 @@ impl Lane {
 
     /// What is left in the lane when nothing is appended any more; to be dropped without its lock.
     pub(super) fn shut(&mut self) -> (Option<Chunk>, Option<Arc<Cells>>) {
-        self.shut = true;
+        self.gate = Gate::Shut;
         (self.open.take(), self.cells.take())
     }
 }

@@ -113,6 +113,7 @@ pub(crate) use self::{
     chunk::{Chunk, RecordView, charge},
     context::{CallbackScope, End, Patience, forked, inside_callback},
     hub::{Bell, Command, Hub, HubConfig, Level},
+    lane::Refusal,
     promise::Promise,
     receiver::HubReceiver,
     snapshot::{PartitionView, Published, Snapshot, TopicView},

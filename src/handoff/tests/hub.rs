@@ -349,6 +349,20 @@ fn flush_comes_after_what_was_sent_before() {
 }
 
 #[test]
+fn records_are_refused_for_a_time_and_accepted_again() {
+    let mut rig = Rig::new();
+    rig.send("a");
+    rig.hub.refuse_records(|| SendErrorKind::Failed { cause: "between transactions".into() });
+    assert!(matches!(rig.try_send("t", "b"), Err(SendErrorKind::Failed { .. })));
+    rig.hub.accept_records();
+    rig.send("c");
+    rig.hub.close_lanes();
+    rig.hub.accept_records();
+    assert!(matches!(rig.try_send("t", "d"), Err(SendErrorKind::Closed)));
+    assert_eq!(values(&rig.deliver_all()), ["a", "c"]);
+}
+
+#[test]
 fn close_comes_last_and_refuses_what_comes_later() {
     let mut rig = Rig::with(HubConfig { channel_capacity: 1, ..config() });
     let large = "x".repeat(5000);
