@@ -1,7 +1,7 @@
 //! What callers and the sender thread share: the lanes, the channel, the bell, and how a producer ends.
 //!
-//! Sockets, batches and partitions' leaders are not known here; neither is what happens when a [`Bell`] is rung. How a
-//! record comes into a lane stands in [`append`](super::append), what the sender thread does with it in
+//! Sockets, batches and partitions' leaders are not known here; neither is what happens when a [`Bell`] is rung.
+//! How a record comes into a lane stands in [`append`](super::append), what the sender thread does with it in
 //! [`receiver`](super::receiver), and why none is stranded in the [module's](super) own words.
 
 use std::time::{Duration, Instant};
@@ -83,8 +83,8 @@ pub(crate) struct Hub {
     pool: Channel<Vec<u8>>,
     /// Bytes of `buffer.memory`.
     pub(super) budget: Padded<Budget>,
-    /// Places in the channel. Whoever sends has taken one, so that sending cannot fail, and who must wait for one waits
-    /// in a line, not all at once.
+    /// Places in the channel. Whoever sends has taken one, so that sending cannot fail, and who must wait for one
+    /// waits in a line, not all at once.
     pub(super) room: Padded<Budget>,
     pub(super) topics: Arc<Topics>,
     pub(super) published: Published,
@@ -149,7 +149,8 @@ impl Hub {
         })
     }
 
-    /// The bytes of `buffer.memory`. The sender thread gives back here what [`charge`](super::chunk::charge) says a record took.
+    /// The bytes of `buffer.memory`. The sender thread gives back here what [`charge`](super::chunk::charge) says a
+    /// record took.
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget.0
     }
@@ -162,7 +163,8 @@ impl Hub {
         &self.published
     }
 
-    /// Where the callbacks of records go that fail before they come into a batch. Set once, before the first callback.
+    /// Where the callbacks of records go that fail before they come into a batch. Set once, before the first
+    /// callback.
     pub(crate) fn set_callback_sink(&self, sink: CallbackSink) {
         let _ = self.callback_sink.set(sink);
     }
@@ -190,7 +192,8 @@ impl Hub {
         }
     }
 
-    /// Refuses records from now on, each with what `refusal` says: a record is accepted before this call or not at all.
+    /// Refuses records from now on, each with what `refusal` says: a record is accepted before this call or not at
+    /// all.
     ///
     /// With [`send_after_records`](Self::send_after_records) behind it, the records of a transaction lie before the
     /// command that ends it, and none slips in later.
@@ -218,14 +221,16 @@ impl Hub {
         self.end_waits();
     }
 
-    /// After [`close_lanes`](Self::close_lanes): has the sender thread receive [`Command::Close`] once it has received
-    /// everything that was accepted. That is a flag and not a place in the channel, so it does not wait for one.
+    /// After [`close_lanes`](Self::close_lanes): has the sender thread receive [`Command::Close`] once it has
+    /// received everything that was accepted. That is a flag and not a place in the channel, so it does not wait
+    /// for one.
     pub(crate) fn close_command(&self) {
         self.closing.store(true, Ordering::SeqCst);
         self.ring();
     }
 
-    /// Closes without waiting for what is not done: see [`HubReceiver::is_forced`](super::receiver::HubReceiver::is_forced).
+    /// Closes without waiting for what is not done: see
+    /// [`HubReceiver::is_forced`](super::receiver::HubReceiver::is_forced).
     pub(crate) fn force_close(&self) {
         self.close_lanes();
         self.forced.store(true, Ordering::SeqCst);
@@ -313,8 +318,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Moves a lane's open chunk into the channel; true if none is left in the lane. Only ever called under the lane's
-    /// lock, by callers and by the sender thread alike: so the channel's order is the lane's.
+    /// Moves a lane's open chunk into the channel; true if none is left in the lane. Only ever called under the
+    /// lane's lock, by callers and by the sender thread alike: so the channel's order is the lane's.
     pub(super) fn push(&self, lane: &mut Lane, held: Option<&mut Held<'_>>) -> bool {
         if lane.open.is_none() {
             return true;
@@ -351,7 +356,8 @@ impl Hub {
         }
     }
 
-    /// Wakes the sender thread if it sleeps, at whatever level. Only the first of several callers goes to the trouble.
+    /// Wakes the sender thread if it sleeps, at whatever level. Only the first of several callers goes to the
+    /// trouble.
     pub(super) fn ring(&self) {
         fence(Ordering::SeqCst);
         let level = &self.level.0;
@@ -416,8 +422,8 @@ impl Home for Hub {
             (found, found && self.push(&mut lane, None))
         };
         if self.config.linger.is_zero() && found == pushed {
-            // No batch waits for more, so there is nothing to end once the sender thread has the record; a second ring
-            // would only switch threads once more.
+            // No batch waits for more, so there is nothing to end once the sender thread has the record; a second
+            // ring would only switch threads once more.
             if pushed {
                 self.ring();
             }

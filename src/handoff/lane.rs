@@ -28,7 +28,8 @@ pub(super) struct Lane {
     clock: Clock,
 }
 
-/// Whether records are let in. Read and changed under the lane's lock, so that each record is on one side of a change.
+/// Whether records are let in. Read and changed under the lane's lock, so that each record is on one side of a
+/// change.
 #[derive(Clone, Copy, Default)]
 pub(super) enum Gate {
     #[default]
@@ -164,9 +165,10 @@ impl Familiar {
     }
 }
 
-/// The clock, read as seldom as the promise at [`ProducerRecord::timestamp`](crate::ProducerRecord::timestamp) allows:
-/// on the first stamp of a chunk and then on every `period`-th, which doubles while reads fall into the same
-/// millisecond and halves when they do not. Reading it for each record takes a third of all the time a record takes.
+/// The clock, read as seldom as the promise at [`ProducerRecord::timestamp`](crate::ProducerRecord::timestamp)
+/// allows: on the first stamp of a chunk and then on every `period`-th, which doubles while reads fall into the
+/// same millisecond and halves when they do not. Reading it for each record takes a third of all the time a record
+/// takes.
 #[derive(Default)]
 pub(super) struct Clock {
     last: i64,

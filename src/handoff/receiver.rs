@@ -2,10 +2,10 @@
 //!
 //! What the sender thread does with records is not known here, nor how it sleeps. In a turn it takes commands
 //! ([`HubReceiver::try_recv`]), waiting handles ([`HubReceiver::take_gets`]) and topics asked for
-//! ([`HubReceiver::take_wishes`]); looks into the lanes once a [`tick`](Hub::tick) while anything is open or in flight
-//! ([`HubReceiver::steal_all`]) and never otherwise, because chunks of a few records keep it busy with nothing; and
-//! collects idle memory while somebody waits for some ([`HubReceiver::reclaim_credit`]). Before it sleeps it calls
-//! [`HubReceiver::doze`], and after it [`HubReceiver::awake`].
+//! ([`HubReceiver::take_wishes`]); looks into the lanes once a [`tick`](Hub::tick) while anything is open or in
+//! flight ([`HubReceiver::steal_all`]) and never otherwise, because chunks of a few records keep it busy with
+//! nothing; and collects idle memory while somebody waits for some ([`HubReceiver::reclaim_credit`]). Before it
+//! sleeps it calls [`HubReceiver::doze`], and after it [`HubReceiver::awake`].
 
 use std::{mem, time::Duration};
 
@@ -120,8 +120,8 @@ impl HubReceiver {
         gets
     }
 
-    /// Keeps a waiter whose record is not in a batch yet for the next [`take_gets`](Self::take_gets), and looks for the
-    /// record in its lane.
+    /// Keeps a waiter whose record is not in a batch yet for the next [`take_gets`](Self::take_gets), and looks for
+    /// the record in its lane.
     pub(crate) fn keep_get(&mut self, cells: Arc<Cells>, cell: u16) {
         self.steal(cells.lane());
         self.kept.push((cells, cell));
@@ -140,8 +140,8 @@ impl HubReceiver {
     /// Announces that the sender thread is about to sleep, and what must wake it. `None` if it must not, because
     /// something came meanwhile that another turn has to see; else how long it may sleep at most.
     ///
-    /// Call [`awake`](Self::awake) when the sleep is over. The level must fit the engine's state, and stay true while the
-    /// thread sleeps: see [`Level`].
+    /// Call [`awake`](Self::awake) when the sleep is over. The level must fit the engine's state, and stay true
+    /// while the thread sleeps: see [`Level`].
     #[must_use]
     pub(crate) fn doze(&mut self, level: Level) -> Option<Duration> {
         self.hub.level.0.store(level as u8, Ordering::SeqCst);

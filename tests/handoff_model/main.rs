@@ -3,8 +3,8 @@
 //! schedules. A schedule that leaves every thread asleep is reported as a deadlock, with a text that replays it
 //! (`shuttle::replay`).
 //!
-//! The sender thread here sleeps *without limit* wherever it is promised that somebody will ring, so that a record that
-//! was stranded or a waiter that was forgotten is such a deadlock.
+//! The sender thread here sleeps *without limit* wherever it is promised that somebody will ring, so that a record
+//! that was stranded or a waiter that was forgotten is such a deadlock.
 //!
 //! # What the check has been seen to catch
 //!
@@ -22,8 +22,9 @@
 //! | `budget` | a waiter does not serve itself; one who is served does not wake the next; one who gives up does not let the next one pass |
 //! | `cells`, `delivery` | waiters are woken before the cells are written; `get` does not look again before it parks; a dropped run settles nothing |
 //!
-//! Not found, because it harms nobody: ringing before the push at level 1, where the sender thread meets a lane that is held and looks again.
-//! It has found that levels 3 and 4 did not see a flush that was already in the channel.
+//! Not found, because it harms nobody: ringing before the push at level 1, where the sender thread meets a lane
+//! that is held and looks again. It has found that levels 3 and 4 did not see a flush that was already in the
+//! channel.
 #![allow(
     dead_code,
     unused_imports,

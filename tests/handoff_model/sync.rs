@@ -1,5 +1,5 @@
-//! Stands in for `src/handoff/sync.rs`: every lock, atomic and thread belongs to shuttle's scheduler, and a wait with a
-//! deadline may meet it at any time.
+//! Stands in for `src/handoff/sync.rs`: every lock, atomic and thread belongs to shuttle's scheduler, and a wait
+//! with a deadline may meet it at any time.
 //!
 //! All atomics are sequentially consistent here, so what is checked is the order of steps and not the strength of
 //! orderings: the fences are argued for in the source.

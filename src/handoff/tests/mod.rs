@@ -1,8 +1,13 @@
 //! The tests of these files, apart from them: see the [module's](super) last words.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test of threads starts threads, and stops them by the clock"
+)]
 
 mod budget;
 mod cells;
 mod chunk;
+mod context;
 mod delivery;
 mod hub;
 mod lane;

@@ -123,8 +123,8 @@ fn a_close_waits_for_a_lane_that_is_held() {
     assert_eq!(rig.receiver.doze(Level::AnyRecord), Some(Duration::MAX));
 }
 
-/// A flush was pushed while the sender thread was awake, so nobody rang for it. It is one command, fewer than levels 3
-/// and 4 look for, and it waited for a tick.
+/// A flush was pushed while the sender thread was awake, so nobody rang for it. It is one command, fewer than
+/// levels 3 and 4 look for, and it waited for a tick.
 #[test]
 fn a_flush_keeps_the_sender_thread_awake_at_every_level() {
     for level in [Level::AnyRecord, Level::AnyChunk, Level::ManyChunks, Level::NothingButUrgent] {
