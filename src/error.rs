@@ -195,6 +195,14 @@ impl SendError {
     }
 }
 
+impl SendError {
+    /// For tests that compare kinds by value.
+    #[cfg(test)]
+    pub(crate) fn into_kind(self) -> SendErrorKind {
+        *self.0
+    }
+}
+
 impl From<SendErrorKind> for SendError {
     #[cold]
     fn from(kind: SendErrorKind) -> Self {

@@ -172,7 +172,6 @@ impl Engine {
 
     pub(crate) fn handle_chunk(&mut self, now: Instant, mut chunk: Chunk) {
         self.woken(now);
-        let cells = Arc::clone(chunk.cells());
         let opened = chunk.opened();
         let mut last_topic = None;
         while let Some(record) = chunk.take_next() {
@@ -181,18 +180,7 @@ impl Engine {
                 self.metadata.track(now, record.topic, self.hub.topics().name(record.topic));
             }
             let random = &mut self.random;
-            self.accumulator.append(
-                now,
-                opened,
-                record.topic,
-                record.partition,
-                record.timestamp,
-                record.body,
-                &cells,
-                record.cell,
-                record.callback,
-                || random.next(),
-            );
+            self.accumulator.append(now, opened, record, &mut || random.next());
         }
         self.hub.recycle(chunk.into_buffer());
     }

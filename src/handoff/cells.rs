@@ -73,6 +73,8 @@ pub(crate) struct Run {
     /// `None` once settled.
     cells: Option<Arc<Cells>>,
     set: CellSet,
+    /// The last of the set.
+    last: u16,
 }
 
 /// Settles cells. The waiters are woken by [`finish`](Self::finish), which dropping does as well.
@@ -279,7 +281,7 @@ impl Run {
     pub(crate) fn start(cells: &Arc<Cells>, cell: u16) -> Self {
         let mut set = CellSet::default();
         set.insert(cell);
-        Self { cells: Some(Arc::clone(cells)), set }
+        Self { cells: Some(Arc::clone(cells)), set, last: cell }
     }
 
     /// Takes in the record that follows in the batch, if its cell is of the same [`Cells`] and behind the others;
@@ -287,10 +289,11 @@ impl Run {
     #[inline]
     pub(crate) fn extend(&mut self, cells: &Arc<Cells>, cell: u16) -> bool {
         let same = self.cells.as_ref().is_some_and(|own| Arc::ptr_eq(own, cells));
-        if !same || self.set.last().is_some_and(|last| last >= cell) {
+        if !same || self.last >= cell {
             return false;
         }
         self.set.insert(cell);
+        self.last = cell;
         true
     }
 
@@ -313,7 +316,8 @@ impl Run {
         for (front, back) in self.set.words.iter_mut().zip(back.words) {
             *front &= !back;
         }
-        Self { cells: self.cells.clone(), set: back }
+        let last = std::mem::replace(&mut self.last, self.set.last().unwrap_or(0));
+        Self { cells: self.cells.clone(), set: back, last }
     }
 
     /// A run for each of its records, in their order.

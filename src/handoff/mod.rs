@@ -114,7 +114,7 @@ pub(crate) use self::{
     append::{Entry, Partition},
     callback::{Callback, PendingCallback, fail_here},
     cells::{Cells, Run, Settling},
-    chunk::{Chunk, charge},
+    chunk::{Chunk, RecordView, charge},
     context::{CallbackScope, End, Patience},
     hub::{Bell, Command, Hub, HubConfig, Level},
     promise::{Awaited, Promise},

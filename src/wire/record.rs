@@ -9,7 +9,7 @@
 //!                                                            `----------------- body --------------------'
 //! ```
 
-use super::primitives::{put_varint, put_varlong, varint_len, varlong_len};
+use super::primitives::{base128_len, put_varint, varlong_len, zigzag, zigzag_long};
 
 /// A header: its name, and bytes or null.
 pub(crate) type Header = (Box<str>, Option<Box<[u8]>>);
@@ -33,40 +33,70 @@ pub(crate) fn put_body(out: &mut Vec<u8>, key: Option<&[u8]>, value: Option<&[u8
     }
 }
 
-/// What a record can take at most in a batch of its own, before compression: `max.request.size` and `buffer.memory`
-/// are compared with it. Saturates, so that no size escapes the comparison.
-pub(crate) fn size_upper_bound(
-    key_len: Option<usize>,
-    value_len: Option<usize>,
-    headers: &[Header],
-) -> usize {
-    (BATCH_HEADER_LEN + MAX_RECORD_OVERHEAD).saturating_add(saturating_body_len(key_len, value_len, headers))
+/// What a record with a body of this length can take at most in a batch of its own, before compression:
+/// `max.request.size` and `buffer.memory` are compared with it. Saturates, so that no size escapes the comparison.
+#[inline]
+pub(crate) fn size_upper_bound(body_len: usize) -> usize {
+    (BATCH_HEADER_LEN + MAX_RECORD_OVERHEAD).saturating_add(body_len)
 }
 
-/// How many bytes [`put_record`] writes.
-#[inline]
-pub(crate) fn record_len(body_len: usize, timestamp_delta: i64, offset_delta: i32) -> usize {
-    let length = length_field(body_len, timestamp_delta, offset_delta);
-    varint_len(counted(length)) + length
+/// What stands in front of a record's body in its batch: length, attributes, timestamp and offset.
+///
+/// It is worked out once, to see whether the record fits and to write it.
+pub(crate) struct RecordHead {
+    /// Filled from `start` to `end`.
+    bytes: [u8; MAX_RECORD_OVERHEAD],
+    start: usize,
+    end: usize,
+    body_len: usize,
+}
+
+impl RecordHead {
+    #[inline]
+    pub(crate) fn new(body_len: usize, timestamp_delta: i64, offset_delta: i32) -> Self {
+        let mut head =
+            Self { bytes: [0; MAX_RECORD_OVERHEAD], start: LENGTH_ROOM, end: LENGTH_ROOM + 1, body_len };
+        // One byte of attributes, which are 0.
+        head.put_behind(zigzag_long(timestamp_delta));
+        head.put_behind(zigzag(offset_delta).into());
+        let length = zigzag(counted(head.end - LENGTH_ROOM + body_len));
+        head.start = LENGTH_ROOM - base128_len(length.into());
+        let (mut at, mut left) = (head.start, length);
+        while left >= 0x80 {
+            head.bytes[at] = left as u8 | 0x80;
+            left >>= 7;
+            at += 1;
+        }
+        head.bytes[at] = left as u8;
+        head
+    }
+
+    /// How many bytes the record takes, its body included.
+    #[inline]
+    pub(crate) fn record_len(&self) -> usize {
+        self.end - self.start + self.body_len
+    }
+
+    #[inline]
+    fn put_behind(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes[self.end] = value as u8 | 0x80;
+            value >>= 7;
+            self.end += 1;
+        }
+        self.bytes[self.end] = value as u8;
+        self.end += 1;
+    }
 }
 
 /// Puts a record with a finished body at the end of a batch.
 #[inline]
-pub(crate) fn put_record(out: &mut Vec<u8>, body: &[u8], timestamp_delta: i64, offset_delta: i32) {
-    let length = length_field(body.len(), timestamp_delta, offset_delta);
-    let counted = counted(length);
+pub(crate) fn put_record(out: &mut Vec<u8>, head: &RecordHead, body: &[u8]) {
+    debug_assert_eq!(head.body_len, body.len());
     // Not a byte more than needed: a batch that is filled to the brim must not be moved into a larger buffer.
-    out.reserve(varint_len(counted) + length);
-    put_varint(out, counted);
-    out.push(0);
-    put_varlong(out, timestamp_delta);
-    put_varint(out, offset_delta);
+    out.reserve(head.record_len());
+    out.extend_from_slice(&head.bytes[head.start..head.end]);
     out.extend_from_slice(body);
-}
-
-#[inline]
-fn length_field(body_len: usize, timestamp_delta: i64, offset_delta: i32) -> usize {
-    1 + varlong_len(timestamp_delta) + varint_len(offset_delta) + body_len
 }
 
 #[inline]
@@ -112,6 +142,9 @@ pub(super) const BATCH_HEADER_LEN: usize = 61;
 /// The longest forms of length (5), attributes (1), timestamp delta (10) and offset delta (5).
 const MAX_RECORD_OVERHEAD: usize = 21;
 
+/// The longest form of a length: what comes behind it begins here.
+const LENGTH_ROOM: usize = 5;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,11 +156,14 @@ mod tests {
     #[test]
     fn the_size_bound_is_that_of_java() {
         let none = [];
-        assert_eq!(size_upper_bound(None, None, &none), 85);
-        assert_eq!(size_upper_bound(Some(1), Some(1), &none), 87);
-        assert_eq!(size_upper_bound(None, Some(5), &headers(&[("h", None)])), 93);
-        assert_eq!(size_upper_bound(None, Some(100), &none), 186);
-        assert_eq!(size_upper_bound(Some(usize::MAX), Some(usize::MAX), &none), usize::MAX);
+        assert_eq!(size_upper_bound(saturating_body_len(None, None, &none)), 85);
+        assert_eq!(size_upper_bound(saturating_body_len(Some(1), Some(1), &none)), 87);
+        assert_eq!(size_upper_bound(saturating_body_len(None, Some(5), &headers(&[("h", None)]))), 93);
+        assert_eq!(size_upper_bound(saturating_body_len(None, Some(100), &none)), 186);
+        assert_eq!(
+            size_upper_bound(saturating_body_len(Some(usize::MAX), Some(usize::MAX), &none)),
+            usize::MAX
+        );
     }
 
     #[test]
@@ -141,9 +177,10 @@ mod tests {
                     assert_eq!(body.len(), body_len(key, value, &headers));
                     for (timestamp, offset) in [(0, 0), (-1, 64), (i64::MIN, i32::MAX)] {
                         let mut record = Vec::new();
-                        put_record(&mut record, &body, timestamp, offset);
-                        assert_eq!(record.len(), record_len(body.len(), timestamp, offset));
-                        let bound = size_upper_bound(key.map(<[u8]>::len), value.map(<[u8]>::len), &headers);
+                        let head = RecordHead::new(body.len(), timestamp, offset);
+                        put_record(&mut record, &head, &body);
+                        assert_eq!(record.len(), head.record_len());
+                        let bound = size_upper_bound(body.len());
                         assert!(BATCH_HEADER_LEN + record.len() <= bound);
                     }
                 }
@@ -153,9 +190,10 @@ mod tests {
 
     #[test]
     fn a_record_that_fits_exactly_does_not_move_the_batch() {
-        let mut batch = Vec::with_capacity(record_len(100, 5, 1));
+        let head = RecordHead::new(100, 5, 1);
+        let mut batch = Vec::with_capacity(head.record_len());
         let room = batch.capacity();
-        put_record(&mut batch, &[0; 100], 5, 1);
+        put_record(&mut batch, &head, &[0; 100]);
         assert_eq!((batch.len(), batch.capacity()), (room, room));
     }
 
@@ -164,7 +202,7 @@ mod tests {
         let mut body = Vec::new();
         put_body(&mut body, None, Some(b"hello"), &headers(&[("h", None)]));
         let mut record = Vec::new();
-        put_record(&mut record, &body, 5, 1);
+        put_record(&mut record, &RecordHead::new(body.len(), 5, 1), &body);
         assert_eq!(record, b"\x1c\x00\x0a\x02\x01\x0ahello\x02\x02h\x01");
     }
 }

@@ -22,7 +22,7 @@ use super::{
         PartitionResponse, ProduceFrame, ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic,
         TopicResponse,
     },
-    record::{put_body, put_record},
+    record::{RecordHead, put_body, put_record},
 };
 use crate::{error::ErrorCode, record::Headers};
 
@@ -926,7 +926,7 @@ fn batch(header: BatchHeader, records: &[TestRecord<'_>]) -> Vec<u8> {
     for (offset, &(timestamp_delta, key, value, headers)) in records.iter().enumerate() {
         body.clear();
         put_body(&mut body, key, value, headers.entries());
-        put_record(&mut batch, &body, timestamp_delta, offset as i32);
+        put_record(&mut batch, &RecordHead::new(body.len(), timestamp_delta, offset as i32), &body);
     }
     batch::write_header(&mut batch, &BatchHeader { records_count: records.len() as i32, ..header });
     batch

@@ -75,7 +75,7 @@ use shuttle::{
 pub(crate) use source::{delivery, error, handoff, partitioner, record, wire};
 
 use delivery::DeliveryFuture;
-use error::{FlushError, SendErrorKind};
+use error::{FlushError, SendError, SendErrorKind};
 use handoff::{
     append::{Entry, Partition},
     budget::{Budget, Exhausted},
@@ -87,6 +87,7 @@ use handoff::{
     snapshot::{Snapshot, TopicView},
 };
 use record::Headers;
+use wire::record::body_len;
 
 /// Runs a play with many schedules: wholly random ones, and such as switch threads seldom but at any place.
 fn check(play: fn()) {
@@ -271,9 +272,10 @@ fn send_within(hub: &Hub, value: &str, limit: Duration) -> Result<DeliveryFuture
         key: None,
         value: Some(value.as_bytes()),
         headers: &Headers::new(),
+        body_len: body_len(None, Some(value.as_bytes()), &[]),
         callback: None,
     };
-    hub.append(entry, &mut Patience::new(limit))
+    hub.append(entry, &mut Patience::new(limit)).map_err(SendError::into_kind)
 }
 
 /// So large that it has a chunk to itself, or with `chunk_bytes: 64` a buffer of its own.
