@@ -369,6 +369,13 @@ impl ProducerConfig {
         self.set_millis("metadata.recovery.rebootstrap.trigger.ms", after)
     }
 
+    /// Whether a broker is told which cluster and node it should be, so that it can refuse when addresses were reused.
+    /// Brokers before 4.4 are not asked. Default true. Property `metadata.cluster.check.enable` (KIP-1242).
+    #[must_use]
+    pub fn metadata_cluster_check_enable(self, enable: bool) -> Self {
+        self.set_to("metadata.cluster.check.enable", enable)
+    }
+
     // Connections and retries
 
     /// How long a broker may take to answer a request. Default 30 s, at most 2147483647 ms. Property

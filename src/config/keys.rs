@@ -712,10 +712,10 @@ pub(super) static GROUPS: &[Group] = &[
                 "metadata.cluster.check.enable",
                 "true",
                 "4.4",
-                "In Java, whether a broker is told which cluster and node it should be, so that it can \
-                 refuse when addresses were reused (KIP-1242).",
-            )
-            .no_effect("the request that carries the check is not sent by this version"),
+                "Whether a broker is told which cluster and node it should be, so that it can refuse when \
+                 addresses were reused (KIP-1242). Brokers before 4.4 are not asked. Without \
+                 `metadata.recovery.strategy=rebootstrap` nobody is.",
+            ),
         ],
     },
     Group {

@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) metadata_max_idle: Duration,
     pub(crate) metadata_recovery_rebootstrap: bool,
     pub(crate) rebootstrap_trigger: Duration,
+    /// Whether a broker is told which cluster and node it should be.
+    pub(crate) cluster_check: bool,
     /// `None`: idle connections stay open.
     pub(crate) connections_max_idle: Option<Duration>,
     /// `None`: as the operating system likes.
@@ -130,6 +132,7 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         metadata_max_idle: values.duration("metadata.max.idle.ms"),
         metadata_recovery_rebootstrap: values.text("metadata.recovery.strategy") == "rebootstrap",
         rebootstrap_trigger: values.duration("metadata.recovery.rebootstrap.trigger.ms"),
+        cluster_check: values.bool("metadata.cluster.check.enable"),
         connections_max_idle: Some(values.number("connections.max.idle.ms"))
             .filter(|&ms| ms >= 0)
             .map(millis),

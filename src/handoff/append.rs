@@ -325,8 +325,10 @@ impl Hub {
     #[inline]
     fn mark_used(&self, lane: usize) {
         if self.used_lanes.load(Ordering::Acquire) <= lane {
-            // Before the lane is locked for the first time. The sender thread stores the level, then reads this; here
-            // it is written, then the level is read. So it looks into the lane, or the level is seen.
+            // Before the lane is locked for the first time. The sender thread stores the level, then reads this;
+            // here it is written, then the level is read. So the lane is looked into, or the level is seen; also by
+            // a thread that finds its lane counted by another one, since it reads this first and the level in
+            // SeqCst order.
             self.used_lanes.fetch_max(lane + 1, Ordering::SeqCst);
             fence(Ordering::SeqCst);
         }

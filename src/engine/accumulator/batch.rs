@@ -195,6 +195,30 @@ impl Batch {
         (first, second)
     }
 
+    /// Takes the records at `bad` out, each into a batch of its own, and leaves the others together, if there are any.
+    /// All of them are to be numbered anew. `bad` is ascending and without repetition.
+    pub(super) fn sort_out(mut self, bad: &[i32]) -> (Option<Self>, Vec<(i32, Self)>) {
+        let bytes = self.seal();
+        let mut good = self.child(None);
+        let mut outcasts = Vec::new();
+        let mut runs = std::mem::take(&mut self.runs).into_iter().flat_map(Run::into_singles);
+        let mut callbacks = std::mem::take(&mut self.callbacks).into_iter().peekable();
+        for (index, record) in (0..).zip(batch::records(&bytes)) {
+            let record = record.expect("a batch of our own can be read");
+            let is_bad = bad.binary_search(&index).is_ok();
+            if is_bad {
+                outcasts.push((index, self.child(None)));
+            }
+            let home = if is_bad { &mut outcasts.last_mut().expect("just pushed").1 } else { &mut good };
+            if let Some((_, callback)) = callbacks.next_if(|(at, _)| *at == index) {
+                home.callbacks.push((home.records, callback));
+            }
+            home.put(record.timestamp, record.body);
+            home.runs.extend(runs.next());
+        }
+        ((good.records > 0).then_some(good), outcasts)
+    }
+
     /// An empty batch in the place of this one. It takes no new records, and need not linger.
     fn child(&self, sequence: Option<Sequence>) -> Self {
         let buffer = Vec::with_capacity(self.size());

@@ -650,6 +650,34 @@ impl Accumulator {
         true
     }
 
+    /// Takes the records at `bad` out of a batch in flight that was refused because of them, each into a batch of its
+    /// own, which is no longer here. The others go back to where they stood.
+    pub(super) fn sort_out(&mut self, now: Instant, key: BatchKey, bad: &[i32]) -> Vec<(i32, Batch)> {
+        self.landed(key);
+        let entry = &mut self.batches[key.index as usize];
+        let (serial, serials) = (entry.serial, entry.serials);
+        let Some(whole) = entry.batch.take() else { return Vec::new() };
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(key.index);
+        let (slot, deadline, epoch) =
+            (whole.slot, whole.created + self.limits.delivery_timeout, whole.flush_epoch);
+        let (good, outcasts) = whole.sort_out(bad);
+        self.close_gap(slot, key, true);
+        match good {
+            Some(good) => {
+                let good = self.store(good, serial, serials);
+                self.enqueue(slot, good);
+                self.expiry.insert(deadline, good);
+            }
+            None => {
+                self.unsettled -= 1;
+                self.flushes.settle_batch(epoch);
+            }
+        }
+        self.touch(now, slot);
+        outcasts
+    }
+
     /// Takes a batch out for good, wherever it is. `refused`: it is not in the log and will not get there.
     pub(super) fn finish(&mut self, now: Instant, key: BatchKey, refused: bool) -> Option<Batch> {
         self.batch(key)?;
@@ -659,6 +687,21 @@ impl Accumulator {
         self.free.push(key.index);
         let batch = entry.batch.take()?;
         let queue = &mut self.queues[batch.slot.0 as usize];
+        if was_queued {
+            queue.batches.retain(|k| *k != key);
+        }
+        if !batch.expired {
+            self.unsettled -= 1;
+            self.flushes.settle_batch(batch.flush_epoch);
+        }
+        self.close_gap(batch.slot, key, refused);
+        self.touch(now, batch.slot);
+        Some(batch)
+    }
+
+    /// A batch is no longer unresolved: its numbers are in the log, or may be, or will never be.
+    fn close_gap(&mut self, slot: Slot, key: BatchKey, refused: bool) {
+        let queue = &mut self.queues[slot.0 as usize];
         if let Some(at) = queue.unresolved.iter().position(|u| *u == Unresolved::Batch(key)) {
             if refused {
                 queue.unresolved[at] = Unresolved::Gap;
@@ -670,15 +713,6 @@ impl Accumulator {
             queue.sequences.break_off();
             queue.refused_for_good = true;
         }
-        if was_queued {
-            queue.batches.retain(|k| *k != key);
-        }
-        if !batch.expired {
-            self.unsettled -= 1;
-            self.flushes.settle_batch(batch.flush_epoch);
-        }
-        self.touch(now, batch.slot);
-        Some(batch)
     }
 
     /// The handles of a batch in flight are settled early: nobody waits for it any more, its memory stays.

@@ -5,6 +5,7 @@
 mod budget;
 mod cells;
 mod chunk;
+mod context;
 mod delivery;
 mod hub;
 mod lane;
