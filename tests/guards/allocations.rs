@@ -76,7 +76,7 @@ fn the_sender_thread_allocates_by_the_batch_and_not_by_the_record() {
 }
 
 #[test]
-fn to_wait_for_every_record_costs_both_threads_a_handful_of_allocations() {
+fn waiting_for_every_record_costs_the_sender_thread_what_a_batch_costs() {
     const ROUNDS: u64 = 2_000;
     let bench = Bench::start();
     let send_and_wait = || {
