@@ -44,58 +44,77 @@ pub(crate) fn size_upper_bound(body_len: usize) -> usize {
 ///
 /// It is worked out once, to see whether the record fits and to write it.
 pub(crate) struct RecordHead {
-    /// Filled from `start` to `end`.
-    bytes: [u8; MAX_RECORD_OVERHEAD],
-    start: usize,
-    end: usize,
+    /// `len` bytes, then zeros.
+    bytes: [u8; HEAD_ROOM],
+    len: usize,
     body_len: usize,
 }
 
 impl RecordHead {
     #[inline]
     pub(crate) fn new(body_len: usize, timestamp_delta: i64, offset_delta: i32) -> Self {
-        let mut head =
-            Self { bytes: [0; MAX_RECORD_OVERHEAD], start: LENGTH_ROOM, end: LENGTH_ROOM + 1, body_len };
+        let (timestamp, offset) = (zigzag_long(timestamp_delta), u64::from(zigzag(offset_delta)));
         // One byte of attributes, which are 0.
-        head.put_behind(zigzag_long(timestamp_delta));
-        head.put_behind(zigzag(offset_delta).into());
-        let length = zigzag(counted(head.end - LENGTH_ROOM + body_len));
-        head.start = LENGTH_ROOM - base128_len(length.into());
-        let (mut at, mut left) = (head.start, length);
-        while left >= 0x80 {
-            head.bytes[at] = left as u8 | 0x80;
-            left >>= 7;
-            at += 1;
+        let length = 1 + base128_len(timestamp) + base128_len(offset) + body_len;
+        let length = u64::from(zigzag(counted(length)));
+        let mut head = Self { bytes: [0; HEAD_ROOM], len: 0, body_len };
+        if (length | timestamp | offset) < 1 << 14 {
+            // Nearly every record: all of it in one register, and written as one word.
+            let (mut word, mut len) = two_bytes(length);
+            len += 1;
+            for value in [timestamp, offset] {
+                let (bytes, n) = two_bytes(value);
+                word |= bytes << (8 * len);
+                len += n;
+            }
+            head.bytes[..WORD].copy_from_slice(&word.to_le_bytes());
+            head.len = len;
+        } else {
+            head.put(length);
+            head.len += 1;
+            head.put(timestamp);
+            head.put(offset);
         }
-        head.bytes[at] = left as u8;
         head
     }
 
     /// How many bytes the record takes, its body included.
     #[inline]
     pub(crate) fn record_len(&self) -> usize {
-        self.end - self.start + self.body_len
+        self.len + self.body_len
     }
 
-    #[inline]
-    fn put_behind(&mut self, mut value: u64) {
+    fn put(&mut self, mut value: u64) {
         while value >= 0x80 {
-            self.bytes[self.end] = value as u8 | 0x80;
+            self.bytes[self.len] = value as u8 | 0x80;
             value >>= 7;
-            self.end += 1;
+            self.len += 1;
         }
-        self.bytes[self.end] = value as u8;
-        self.end += 1;
+        self.bytes[self.len] = value as u8;
+        self.len += 1;
     }
+}
+
+/// A varint below 2^14, first byte lowest, and how many bytes it has.
+#[inline]
+fn two_bytes(value: u64) -> (u64, usize) {
+    if value < 0x80 { (value, 1) } else { (value & 0x7f | 0x80 | (value >> 7) << 8, 2) }
 }
 
 /// Puts a record with a finished body at the end of a batch.
 #[inline]
 pub(crate) fn put_record(out: &mut Vec<u8>, head: &RecordHead, body: &[u8]) {
     debug_assert_eq!(head.body_len, body.len());
-    // Not a byte more than needed: a batch that is filled to the brim must not be moved into a larger buffer.
-    out.reserve(head.record_len());
-    out.extend_from_slice(&head.bytes[head.start..head.end]);
+    // Hardly a byte more than needed: a batch that is filled to the brim must not be moved into a larger buffer.
+    out.reserve(head.record_len().max(WORD));
+    if head.len <= WORD {
+        // A word of known length costs a store, a slice of any length a call.
+        let end = out.len() + head.len;
+        out.extend_from_slice(&head.bytes[..WORD]);
+        out.truncate(end);
+    } else {
+        out.extend_from_slice(&head.bytes[..head.len]);
+    }
     out.extend_from_slice(body);
 }
 
@@ -142,8 +161,10 @@ pub(super) const BATCH_HEADER_LEN: usize = 61;
 /// The longest forms of length (5), attributes (1), timestamp delta (10) and offset delta (5).
 const MAX_RECORD_OVERHEAD: usize = 21;
 
-/// The longest form of a length: what comes behind it begins here.
-const LENGTH_ROOM: usize = 5;
+/// Room for the longest head.
+const HEAD_ROOM: usize = MAX_RECORD_OVERHEAD;
+
+const WORD: usize = size_of::<u64>();
 
 #[cfg(test)]
 mod tests {
