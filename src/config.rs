@@ -378,6 +378,14 @@ impl ProducerConfig {
 
     // Connections and retries
 
+    /// With `Duration::ZERO` the names of the bootstrap servers are looked up when the producer is built, which fails
+    /// if none is known; with any other value they are looked up when a connection is about to be opened. Default
+    /// zero. Property `bootstrap.resolve.timeout.ms` (KIP-909).
+    #[must_use]
+    pub fn bootstrap_resolve_timeout(self, timeout: Duration) -> Self {
+        self.set_millis("bootstrap.resolve.timeout.ms", timeout)
+    }
+
     /// How long a broker may take to answer a request. Default 30 s, at most 2147483647 ms. Property
     /// `request.timeout.ms`.
     #[must_use]

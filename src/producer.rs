@@ -140,7 +140,9 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
 
     fn start(config: ProducerConfig, key: Encoding<K>, value: Encoding<V>) -> Result<Self, ConfigError> {
         let settings = Arc::new(config.resolve()?);
-        resolve_bootstrap(&settings)?;
+        if settings.resolve_at_start {
+            resolve_bootstrap(&settings)?;
+        }
         let seed = RandomState::new().hash_one(std::process::id());
         let sender = net::start(Arc::clone(&settings), seed).map_err(|error| cannot_start(&error))?;
         let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
