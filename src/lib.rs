@@ -62,6 +62,8 @@ mod serializer;
 pub mod testing;
 mod wire;
 
+#[cfg(feature = "json")]
+pub use crate::serializer::JsonSerializer;
 pub use crate::{
     config::{Acks, Compression, MetadataRecoveryStrategy, ProducerConfig},
     delivery::DeliveryFuture,
@@ -75,5 +77,3 @@ pub use crate::{
     record::{Headers, ProducerRecord, RecordMetadata},
     serializer::{BytesSerializer, Serialized, Serializer},
 };
-#[cfg(feature = "json")]
-pub use crate::serializer::JsonSerializer;
