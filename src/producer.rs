@@ -5,10 +5,7 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     net::ToSocketAddrs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -82,8 +79,6 @@ struct Core {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
     sender: SenderThread,
-    /// Whoever takes it closes what is the user's.
-    open: AtomicBool,
     creator: u32,
 }
 
@@ -143,9 +138,14 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             resolve_bootstrap(&settings)?;
         }
         let seed = RandomState::new().hash_one(std::process::id());
-        let sender = net::start(Arc::clone(&settings), seed).map_err(|error| cannot_start(&error))?;
+        let farewell = {
+            let settings = Arc::clone(&settings);
+            move || close_user_code(&settings)
+        };
+        let sender =
+            net::start(Arc::clone(&settings), seed, farewell).map_err(|error| cannot_start(&error))?;
         let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
-        let core = Core { settings, hub, sender, open: AtomicBool::new(true), creator };
+        let core = Core { settings, hub, sender, creator };
         Ok(Self { core: Arc::new(core), key, value })
     }
 
@@ -356,43 +356,41 @@ impl Core {
         })
     }
 
-    /// Whether everything was acknowledged or had failed by itself within the time.
+    /// Whether the end has come within the time, and without records being failed for it.
     fn close(&self, limit: Option<Duration>) -> bool {
         let until = limit.and_then(deadline);
         self.hub.close_lanes();
-        let mut in_time = false;
         if limit != Some(Duration::ZERO) {
             self.hub.close_command();
-            in_time = self.sender.wait(until);
         }
-        if !in_time {
-            self.hub.force_close();
-            // The thread ends within a turn; a callback that does not return is left behind.
-            self.sender.wait(deadline(FORCED_END));
+        if self.sender.wait(until) {
+            return true;
         }
-        if self.open.swap(false, Ordering::AcqRel) {
-            self.close_user_code();
-        }
-        in_time
+        self.hub.force_close();
+        // The thread gets there within a turn, and whoever called finds every handle done. That is not so with
+        // callbacks: one that does not return is left behind.
+        self.sender.wait_until_settled(deadline(FORCED_END));
+        self.sender.wait(deadline(LAST_CALLBACKS)) && self.hub.abandoned().is_none()
     }
+}
 
-    fn close_user_code(&self) {
-        for interceptor in &self.settings.interceptors {
-            if guarded(|| interceptor.close()).is_err() {
-                log::warn!("an interceptor panicked in close");
-            }
+/// The last thing that interceptors and the partitioner hear.
+fn close_user_code(settings: &Settings) {
+    for interceptor in &settings.interceptors {
+        if guarded(|| interceptor.close()).is_err() {
+            log::warn!("an interceptor panicked in close");
         }
-        if let Some(partitioner) = &self.settings.partitioner
-            && guarded(|| partitioner.close()).is_err()
-        {
-            log::warn!("the partitioner panicked in close");
-        }
+    }
+    if let Some(partitioner) = &settings.partitioner
+        && guarded(|| partitioner.close()).is_err()
+    {
+        log::warn!("the partitioner panicked in close");
     }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if context::forked(self.creator) || !self.open.load(Ordering::Acquire) {
+        if context::forked(self.creator) || self.hub.is_closed() {
             return;
         }
         if context::inside_callback() {
@@ -529,5 +527,8 @@ fn deadline(limit: Duration) -> Option<Instant> {
     Instant::now().checked_add(limit)
 }
 
-/// Longer than a turn of the sender thread takes on a busy machine, shorter than anybody minds.
-const FORCED_END: Duration = Duration::from_millis(200);
+/// The sender thread has nothing left to wait for then; this is for a machine that gives it no time.
+const FORCED_END: Duration = Duration::from_secs(10);
+
+/// Longer than callbacks take that do not wait for anything, shorter than anybody minds.
+const LAST_CALLBACKS: Duration = Duration::from_millis(200);
