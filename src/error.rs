@@ -143,14 +143,16 @@ pub enum SendErrorKind {
     /// The producer is closed, or was closed while this call waited.
     #[error("the producer is closed")]
     Closed,
-    /// The producer cannot go on: its sender thread ended, or a broker refused it for good.
+    /// The producer cannot go on: its sender thread ended.
     #[error("the producer has failed and cannot send any more: {cause}")]
     Failed {
         /// The first cause, the same for every call.
         cause: String,
     },
     /// The process was forked after the producer was made: its sender thread exists in the parent only.
-    #[error("this producer was made by process {parent}; a forked child has no sender thread and must make its own")]
+    #[error(
+        "this producer was made by process {parent}; a forked child has no sender thread and must make its own"
+    )]
     Forked {
         /// The process that made the producer.
         parent: u32,
@@ -190,6 +192,14 @@ impl SendError {
             SendErrorKind::Refused { code, .. } => Some(code),
             _ => None,
         }
+    }
+}
+
+impl SendError {
+    /// For tests that compare kinds by value.
+    #[cfg(test)]
+    pub(crate) fn into_kind(self) -> SendErrorKind {
+        *self.0
     }
 }
 
@@ -242,8 +252,6 @@ pub enum DeliveryCause {
     Closed,
     /// The sender thread ended unexpectedly; the text says why.
     SenderDied(Arc<str>),
-    /// The producer met an error that ends it; the text says which.
-    Failed(Arc<str>),
     /// The call was made where waiting could never end: inside a callback, or in a forked child.
     CannotWait(&'static str),
 }
@@ -304,7 +312,7 @@ impl DeliveryError {
 
     /// Whether this producer is of no more use.
     pub fn is_fatal(&self) -> bool {
-        matches!(self.0.cause, DeliveryCause::SenderDied(_) | DeliveryCause::Failed(_) | DeliveryCause::Closed)
+        matches!(self.0.cause, DeliveryCause::SenderDied(_) | DeliveryCause::Closed)
     }
 
     /// Whether the record could lie in the log, now or later, although no acknowledgement arrived.
@@ -335,9 +343,10 @@ impl fmt::Display for DeliveryError {
             DeliveryCause::DeliveryTimeout { limit } => {
                 write!(f, "no acknowledgement within {limit:?} (delivery.timeout.ms)")?;
             }
-            DeliveryCause::Closed => f.write_str("the producer was closed before the record was acknowledged")?,
+            DeliveryCause::Closed => {
+                f.write_str("the producer was closed before the record was acknowledged")?
+            }
             DeliveryCause::SenderDied(why) => write!(f, "the sender thread ended: {why}")?,
-            DeliveryCause::Failed(why) => write!(f, "the producer has failed: {why}")?,
         }
         write!(f, "; topic {}", failure.topic)?;
         if failure.partition >= 0 {

@@ -73,6 +73,8 @@ mod pages {
     mod testing {}
 }
 
+#[cfg(feature = "json")]
+pub use crate::serializer::JsonSerializer;
 pub use crate::{
     config::{Acks, Compression, MetadataRecoveryStrategy, ProducerConfig},
     delivery::DeliveryFuture,
@@ -86,5 +88,3 @@ pub use crate::{
     record::{Headers, ProducerRecord, RecordMetadata},
     serializer::{BytesSerializer, Serialized, Serializer},
 };
-#[cfg(feature = "json")]
-pub use crate::serializer::JsonSerializer;

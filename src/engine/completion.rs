@@ -34,7 +34,11 @@ impl CompletedBatch {
             let call = callback.call;
             // A panic in one callback is that callback's own affair.
             if std::panic::catch_unwind(AssertUnwindSafe(|| call(outcome))).is_err() {
-                log::error!("a delivery callback panicked (topic {}, partition {})", self.topic, self.partition);
+                log::error!(
+                    "a delivery callback panicked (topic {}, partition {})",
+                    self.topic,
+                    self.partition
+                );
             }
         }
         let mut settling = Settling::new();

@@ -16,8 +16,10 @@ pub(crate) struct Topics {
     ids: Mutex<HashMap<Arc<str>, TopicId>>,
     /// Segment `n` holds `FIRST_SEGMENT << n` names. What is written once stays where it is, so that a name can be
     /// borrowed as long as the producer lives.
-    segments: [OnceLock<Box<[OnceLock<Arc<str>>]>>; SEGMENTS],
+    segments: [OnceLock<Segment>; SEGMENTS],
 }
+
+type Segment = Box<[OnceLock<Arc<str>>]>;
 
 impl Topics {
     pub(crate) fn new() -> Self {

@@ -33,8 +33,8 @@ use self::{
 };
 use crate::{
     config::Settings,
-    error::panic_text,
     engine::{Action, ConnId, Engine},
+    error::panic_text,
     handoff::{
         Awaited, Bell, Command, End, Hub, HubConfig, HubReceiver, Level, Promise, fail_here, sync::Mutex,
     },

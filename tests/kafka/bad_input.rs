@@ -68,3 +68,24 @@ pub(crate) fn a_record_too_large_for_its_topic(kafka: &Kafka) {
     }
     assert_all_arrived_once(kafka, &topic, &good);
 }
+
+/// The broker refuses the batch with the large record; those that shared it are sent again without it, in order.
+pub(crate) fn a_record_too_large_among_others(kafka: &Kafka) {
+    let topic = kafka.create_topic("small-messages", 1, &[("max.message.bytes", "10000")]);
+    // Time enough for the small and the large to meet in one batch.
+    let producer = producer(kafka, &[("linger.ms", "200"), ("batch.size", "100000")]);
+    let send =
+        |n: usize| producer.send(ProducerRecord::new(&topic, &n.to_string())).expect("the record is good");
+    let before: Vec<_> = (0..10).map(send).collect();
+    let large = producer
+        .send(ProducerRecord::new(&topic, &[b'x'; 20_000]))
+        .expect("the producer's own limit is higher");
+    let after: Vec<_> = (10..20).map(send).collect();
+
+    let error = large.get().expect_err("the topic takes 10000 bytes");
+    assert_eq!(error.code(), Some(ErrorCode::MESSAGE_TOO_LARGE), "{error}");
+    assert!(!error.is_retriable() && !error.is_fatal() && !error.may_have_been_written(), "{error}");
+    assert_eq!((error.topic(), error.partition()), (&*topic, Some(0)));
+    let all = before.into_iter().chain(after).chain((20..30).map(send)).collect();
+    assert_all_arrived_once(kafka, &topic, &places(all));
+}

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         owned(ONE, "bad_input::a_topic_that_does_not_exist", bad_input::a_topic_that_does_not_exist),
         any(ONE, "bad_input::a_partition_that_does_not_exist", bad_input::a_partition_that_does_not_exist),
         any(ONE, "bad_input::a_record_too_large_for_its_topic", bad_input::a_record_too_large_for_its_topic),
+        any(ONE, "bad_input::a_record_too_large_among_others", bad_input::a_record_too_large_among_others),
         owned(
             NEWEST,
             "newest::every_batch_is_valid_and_in_sequence",

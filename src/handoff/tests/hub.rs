@@ -148,17 +148,14 @@ fn refusals_for_want_of_metadata() {
     rig.publish_error("t", ErrorCode::INVALID_TOPIC_EXCEPTION);
     let error = send("t", Partition::Open, Patience::new(AGES));
     assert!(matches!(error, SendErrorKind::InvalidTopic { .. }), "{error}");
-    rig.hub.published().publish(Snapshot { failure: Some("fenced".into()), ..Snapshot::default() });
-    let error = send("t", Partition::Open, Patience::new(AGES));
-    assert!(matches!(&error, SendErrorKind::Failed { cause } if cause == "fenced"), "{error}");
 }
 
 #[test]
-fn a_failure_is_seen_by_lanes_that_know_the_topic() {
+fn a_refusal_is_seen_by_lanes_that_know_the_topic() {
     let rig = Rig::new();
     rig.send("v");
-    rig.hub.published().publish(Snapshot { failure: Some("fenced".into()), ..Snapshot::default() });
-    assert!(matches!(rig.try_send("t", "v"), Err(SendErrorKind::Failed { .. })));
+    rig.publish_error("t", ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    assert!(matches!(rig.try_send("t", "v"), Err(SendErrorKind::Refused { .. })));
 }
 
 #[test]
