@@ -5,7 +5,6 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     net::ToSocketAddrs,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +16,7 @@ use crate::{
     config::{ProducerConfig, Settings},
     delivery::DeliveryFuture,
     error::{
-        BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind, panic_text,
+        BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind, guarded,
     },
     handoff::{Callback, Entry, Hub, Partition, Patience, context},
     net::{self, SenderThread},
@@ -265,7 +264,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             let (topic, partition) = (record.topic(), record.partition_ref());
             let before = record.headers_ref().clone();
             let headers = record.headers_mut();
-            if catch_unwind(AssertUnwindSafe(|| interceptor.on_send(topic, partition, headers))).is_err() {
+            if guarded(|| interceptor.on_send(topic, partition, headers)).is_err() {
                 log::warn!("an interceptor panicked in on_send (topic {topic}); its changes are dropped");
                 *headers = before;
             }
@@ -273,9 +272,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         let callback = self.core.intercepted(callback);
         self.append(&mut record, Some(callback), &mut patience).inspect_err(|error| {
             for interceptor in interceptors {
-                if catch_unwind(AssertUnwindSafe(|| interceptor.on_send_error(record.topic(), error)))
-                    .is_err()
-                {
+                if guarded(|| interceptor.on_send_error(record.topic(), error)).is_err() {
                     log::warn!("an interceptor panicked in on_send_error (topic {})", record.topic());
                 }
             }
@@ -329,8 +326,8 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         let partitioner = settings.partitioner.as_ref().expect("the caller has seen one");
         let (_, view) = hub.topic_view(topic, None, patience)?;
         let partitions = TopicPartitions { topic, count: view.count, available: &view.available };
-        let partition = catch_unwind(AssertUnwindSafe(|| partitioner.partition(partitions, key, value)))
-            .unwrap_or_else(|panic| Err(panicked("the partitioner", &*panic)))
+        let partition = guarded(|| partitioner.partition(partitions, key, value))
+            .unwrap_or_else(|panic| Err(panicked("the partitioner", &panic)))
             .map_err(|source| SendErrorKind::Partitioner { topic: topic.to_owned(), source })?;
         if !(0..view.count).contains(&partition) {
             let reason = format!("the partitioner chose it; 0 to {} exist", view.count - 1);
@@ -356,9 +353,7 @@ impl Core {
         let interceptors = self.settings.interceptors.clone();
         Box::new(move |outcome| {
             for interceptor in &interceptors {
-                if catch_unwind(AssertUnwindSafe(|| interceptor.on_acknowledgement(outcome.as_ref())))
-                    .is_err()
-                {
+                if guarded(|| interceptor.on_acknowledgement(outcome.as_ref())).is_err() {
                     log::warn!("an interceptor panicked in on_acknowledgement");
                 }
             }
@@ -400,12 +395,12 @@ impl Core {
 
     fn close_user_code(&self) {
         for interceptor in &self.settings.interceptors {
-            if catch_unwind(AssertUnwindSafe(|| interceptor.close())).is_err() {
+            if guarded(|| interceptor.close()).is_err() {
                 log::warn!("an interceptor panicked in close");
             }
         }
         if let Some(partitioner) = &self.settings.partitioner
-            && catch_unwind(AssertUnwindSafe(|| partitioner.close())).is_err()
+            && guarded(|| partitioner.close()).is_err()
         {
             log::warn!("the partitioner panicked in close");
         }
@@ -496,9 +491,8 @@ fn serialize<'a, T: ?Sized>(
     headers: &mut Headers,
     data: &'a T,
 ) -> Result<Option<Cow<'a, [u8]>>, SendError> {
-    let serialized: Serialized<'a> =
-        catch_unwind(AssertUnwindSafe(|| serializer.serialize(topic, headers, data)))
-            .unwrap_or_else(|panic| Err(panicked("the serializer", &*panic)));
+    let serialized: Serialized<'a> = guarded(|| serializer.serialize(topic, headers, data))
+        .unwrap_or_else(|panic| Err(panicked("the serializer", &panic)));
     serialized.map_err(|source| SendErrorKind::Serialization { topic: topic.to_owned(), part, source }.into())
 }
 
@@ -521,8 +515,8 @@ fn too_large(settings: &Settings, topic: &str, size: usize) -> SendError {
 }
 
 #[cold]
-fn panicked(who: &str, panic: &(dyn std::any::Any + Send)) -> BoxError {
-    format!("{who} panicked: {}", panic_text(panic)).into()
+fn panicked(who: &str, panic: &str) -> BoxError {
+    format!("{who} panicked: {panic}").into()
 }
 
 /// A name that nobody can resolve is a mistake to be told at once, and not after `max.block.ms`.

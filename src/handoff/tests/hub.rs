@@ -171,7 +171,7 @@ fn metadata_is_wished_for_once_and_waited_for() {
             })
         })
         .collect();
-    let id = rig.hub.topics().intern("t");
+    let id = rig.hub.topics().intern("t").unwrap();
     let mut wishes = Vec::new();
     while wishes.is_empty() {
         wishes = rig.receiver.take_wishes();
