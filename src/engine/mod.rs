@@ -701,7 +701,16 @@ impl Engine {
                     &format!("a request could not be written (request.timeout.ms={limit})"),
                 );
             }
-            Overdue::Idle => self.hang_up(now, conn, "idle for connections.max.idle.ms"),
+            Overdue::Idle => self.retire(now, conn),
+        }
+    }
+
+    /// Closes a connection that nobody uses. Unlike one that is lost it casts no doubt on anything: were metadata asked for
+    /// because of it, an idle producer would connect again for ever.
+    fn retire(&mut self, now: Instant, conn: ConnId) {
+        if let Some(retired) = self.brokers.lost(now, conn, |_| Duration::ZERO) {
+            log::info!("closed the connection to {}: idle for connections.max.idle.ms", retired.label);
+            self.actions.push_back(Action::HangUp { conn });
         }
     }
 
