@@ -99,14 +99,17 @@ fn throughput<P: Producer>(flags: &Flags, producer: &P) -> (u64, Spent, Option<L
         let mut sender = producer.sender();
         let mut sent = 0;
         // The clock is read once in a thousand records.
-        while sent < records && (!sent.is_multiple_of(1024) || until.is_none_or(|until| Instant::now() < until)) {
+        while sent < records
+            && (!sent.is_multiple_of(1024) || until.is_none_or(|until| Instant::now() < until))
+        {
             with_record(flags, &value, first + sent, |record| producer.send(&mut sender, record));
             sent += 1;
         }
         producer.settle(&mut sender);
         sent
     };
-    let warmup = in_threads(flags, |_| send(u64::MAX, Some(Instant::now() + flags.warmup()), 0)).into_iter().sum();
+    let warmup =
+        in_threads(flags, |_| send(u64::MAX, Some(Instant::now() + flags.warmup()), 0)).into_iter().sum();
     producer.flush();
 
     let span = Span::begin();
@@ -130,7 +133,10 @@ fn send_and_wait<P: Producer>(flags: &Flags, producer: &P) -> (u64, Spent, Optio
         }
         took
     };
-    let warmup = in_threads(flags, |_| send(u64::MAX, Some(Instant::now() + flags.warmup())).len() as u64);
+    let warmup = in_threads(flags, |_| {
+        // The first one waits for connections and metadata; the time counts from then on.
+        send(1, None).len() as u64 + send(u64::MAX, Some(Instant::now() + flags.warmup())).len() as u64
+    });
 
     let span = Span::begin();
     let took = in_threads(flags, |thread| send(flags.share(thread), None));

@@ -65,7 +65,9 @@ impl Span {
     pub fn end(self) -> Spent {
         let seconds = self.begun.elapsed().as_secs_f64();
         let now = usage();
-        let switches = |usage: &Usage| (usage.voluntary_context_switches() + usage.involuntary_context_switches()) as u64;
+        let switches = |usage: &Usage| {
+            (usage.voluntary_context_switches() + usage.involuntary_context_switches()) as u64
+        };
         Spent {
             seconds,
             cpu_seconds: cpu_seconds_of(&now) - cpu_seconds_of(&self.usage),

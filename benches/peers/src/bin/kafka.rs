@@ -42,7 +42,8 @@ fn main() {
             let gathered: Vec<_> =
                 (0..at_once.min(records - sent)).map(|_| Record::from_value(&topic, &*value)).collect();
             let confirmed = producer.send_all(&gathered).expect("the sink answers");
-            let refused = confirmed.iter().flat_map(|topic| &topic.partition_confirms).find(|p| p.offset.is_err());
+            let refused =
+                confirmed.iter().flat_map(|topic| &topic.partition_confirms).find(|p| p.offset.is_err());
             assert!(refused.is_none(), "the sink acknowledges: {refused:?}");
             sent += gathered.len() as u64;
             let now = Instant::now();

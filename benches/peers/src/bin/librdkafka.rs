@@ -14,10 +14,10 @@ use kafka_producer_peers::{
     payload,
 };
 use rdkafka_sys::bindings::{
-    RD_KAFKA_MSG_F_BLOCK, RD_KAFKA_MSG_F_COPY, rd_kafka_conf_new, rd_kafka_conf_res_t,
-    rd_kafka_conf_set, rd_kafka_conf_set_dr_msg_cb, rd_kafka_conf_t, rd_kafka_err2str, rd_kafka_flush,
-    rd_kafka_last_error, rd_kafka_message_t, rd_kafka_new, rd_kafka_poll, rd_kafka_produce, rd_kafka_resp_err_t,
-    rd_kafka_t, rd_kafka_topic_new, rd_kafka_topic_t, rd_kafka_type_t, rd_kafka_version_str,
+    RD_KAFKA_MSG_F_BLOCK, RD_KAFKA_MSG_F_COPY, rd_kafka_conf_new, rd_kafka_conf_res_t, rd_kafka_conf_set,
+    rd_kafka_conf_set_dr_msg_cb, rd_kafka_conf_t, rd_kafka_err2str, rd_kafka_flush, rd_kafka_last_error,
+    rd_kafka_message_t, rd_kafka_new, rd_kafka_poll, rd_kafka_produce, rd_kafka_resp_err_t, rd_kafka_t,
+    rd_kafka_topic_new, rd_kafka_topic_t, rd_kafka_type_t, rd_kafka_version_str,
 };
 
 struct Librdkafka {
@@ -106,12 +106,8 @@ impl Librdkafka {
                 Mode::Rate => rd_kafka_conf_set_dr_msg_cb(conf, Some(delivered_to_timer)),
             }
             let mut error = [0 as c_char; 512];
-            let handle = rd_kafka_new(
-                rd_kafka_type_t::RD_KAFKA_PRODUCER,
-                conf,
-                error.as_mut_ptr(),
-                error.len(),
-            );
+            let handle =
+                rd_kafka_new(rd_kafka_type_t::RD_KAFKA_PRODUCER, conf, error.as_mut_ptr(), error.len());
             assert!(!handle.is_null(), "{:?}", CStr::from_ptr(error.as_ptr()));
             let topic = |index| {
                 let name = CString::new(payload::topic(index)).expect("the name has no zero byte");

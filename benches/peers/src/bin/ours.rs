@@ -102,7 +102,8 @@ fn main() {
         config = config.set(name, value);
     }
     let producer = Producer::new(config).expect("the settings are right");
-    let ours = Ours { producer, variant: flags.variant, topics: (0..flags.topics).map(payload::topic).collect() };
+    let ours =
+        Ours { producer, variant: flags.variant, topics: (0..flags.topics).map(payload::topic).collect() };
     drive::run("ours", None, &flags, &ours);
     ours.producer.close().expect("nothing stands in the way of waiting");
 }

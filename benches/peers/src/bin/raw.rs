@@ -39,7 +39,8 @@ impl Raw {
         stream.set_nodelay(true).expect("a connected socket has this option");
         let value = payload::value(flags.common.size);
         let one = flags.common.mode == Mode::Latency;
-        let records = if one { 1 } else { wire::records_in_batch(flags.common.batch_size, flags.common.size) };
+        let records =
+            if one { 1 } else { wire::records_in_batch(flags.common.batch_size, flags.common.size) };
         let partitions = if one { 1 } else { flags.partitions_a_request };
         let mut batch = Vec::new();
         wire::push_batch(&mut batch, records, &value, TIMESTAMP);

@@ -47,11 +47,14 @@ fn main() {
     }
 
     let in_batch = u64::from(wire::records_in_batch(flags.batch_size, flags.size));
+    // So many batches of each partition at once as the buffer would hold; beyond that only memory grows.
+    let in_flight = flags.buffer_bytes / flags.batch_size / partitions.len();
+    let in_flight = in_flight.clamp(1, MOST_IN_FLIGHT);
     let send = |records: u64, until: Option<Instant>| {
         let left = Arc::new(AtomicU64::new(records));
         let tasks: Vec<_> = partitions
             .iter()
-            .flat_map(|partition| std::iter::repeat_n(partition, BATCHES_IN_FLIGHT))
+            .flat_map(|partition| std::iter::repeat_n(partition, in_flight))
             .map(|partition| {
                 let (partition, left, value) = (Arc::clone(partition), Arc::clone(&left), value.clone());
                 runtime.spawn(batches(partition, left, in_batch, value, until))
@@ -123,5 +126,5 @@ fn record(value: &[u8]) -> Record {
     Record { key: None, value: Some(value.to_vec()), headers: BTreeMap::new(), timestamp }
 }
 
-/// For each partition: while one is on its way, the next is made.
-const BATCHES_IN_FLIGHT: usize = 32;
+/// It leaves Nagle's algorithm on: with few batches on the way, each waits for a delayed acknowledgement.
+const MOST_IN_FLIGHT: usize = 32;

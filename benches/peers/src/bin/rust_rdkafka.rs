@@ -111,7 +111,7 @@ fn main() {
     let flags = Flags::parse();
     let modes = [Mode::Throughput, Mode::Latency, Mode::Fanin];
     drive::only("rust-rdkafka", &flags, &modes, &[Variant::Plain]);
-    let waiters = (0..2 * flags.threads).map(|_| Waiter::default()).collect();
+    let waiters = (0..3 * flags.threads).map(|_| Waiter::default()).collect();
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", &flags.bootstrap)
@@ -127,9 +127,7 @@ fn main() {
         .set("message.max.bytes", "8388608")
         .set("partitioner", "murmur2_random")
         .extend(flags.property.iter().cloned());
-    let producer = config
-        .create_with_context(Deliveries { waiters })
-        .expect("the settings are right");
+    let producer = config.create_with_context(Deliveries { waiters }).expect("the settings are right");
     let topics = (0..flags.topics).map(payload::topic).collect();
     let (_, version) = get_rdkafka_version();
     drive::run("rust-rdkafka", Some(version), &flags, &RustRdkafka { producer, topics });

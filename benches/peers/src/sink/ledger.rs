@@ -155,7 +155,7 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], i64)> {
     let offset_delta = take_varint(&mut body)?;
     take_bytes(&mut body)?;
     let value = take_bytes(&mut body)?;
-    let headers = take_varint(&mut body)?;
+    let headers = u32::try_from(take_varint(&mut body)?).ok()?;
     for _ in 0..headers {
         take_bytes(&mut body)?;
         take_bytes(&mut body)?;

@@ -189,7 +189,11 @@ impl Conversation {
         let topic = if by_id { topic_of_id(name) } else { payload::topic_index(name) };
         let read = here - fields.rest.len();
         let mut answer = Answer { out: &mut self.answer, flexible: self.produce.version >= 9 };
-        if by_id { answer.out.extend_from_slice(name) } else { answer.string(name) }
+        if by_id {
+            answer.out.extend_from_slice(name)
+        } else {
+            answer.string(name)
+        }
         answer.array(partitions);
         self.produce.topic = topic;
         self.produce.partitions_left = partitions;
@@ -235,7 +239,8 @@ impl Conversation {
             if here.len() < left {
                 return Ok(false);
             }
-            let records = messages_in(&here[..left]).ok_or("a message set that does not end with a message")?;
+            let records =
+                messages_in(&here[..left]).ok_or("a message set that does not end with a message")?;
             (BatchHeader { records, bytes: left, producer: None }, left)
         };
         let base = topic.and_then(|topic| ledger.on_batch(topic, self.produce.partition, &header));
@@ -496,7 +501,8 @@ impl<'a> Fields<'a> {
     }
 
     fn string(&mut self) -> Option<Option<&'a [u8]>> {
-        let length = if self.flexible { self.uvarint()?.checked_sub(1) } else { usize::try_from(self.i16()?).ok() };
+        let length =
+            if self.flexible { self.uvarint()?.checked_sub(1) } else { usize::try_from(self.i16()?).ok() };
         match length {
             None => Some(None),
             Some(length) => Some(Some(self.take(length)?)),
@@ -573,7 +579,11 @@ impl<'a> Answer<'a> {
     }
 
     fn string(&mut self, text: &[u8]) {
-        if self.flexible { self.uvarint(text.len() + 1) } else { self.i16(text.len() as i16) }
+        if self.flexible {
+            self.uvarint(text.len() + 1)
+        } else {
+            self.i16(text.len() as i16)
+        }
         self.out.extend_from_slice(text);
     }
 
@@ -701,7 +711,11 @@ mod tests {
                 let (mut ledger, mut conversation) = (ledger(verify), Conversation::new(9092));
                 let out = feed(&mut conversation, &mut ledger, &stream, piece);
                 let report = ledger.report();
-                assert_eq!((report.requests, report.batches, report.records), (2, 3, 2013), "pieces of {piece}");
+                assert_eq!(
+                    (report.requests, report.batches, report.records),
+                    (2, 3, 2013),
+                    "pieces of {piece}"
+                );
                 assert_eq!(report.partitions, 2);
                 assert_eq!(report.bytes, batches.iter().map(|b| b.len() as u64).sum::<u64>());
                 let errors = (report.sequence_errors, report.checksum_errors, report.record_errors);
