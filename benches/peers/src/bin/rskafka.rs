@@ -1,7 +1,7 @@
-//! rskafka: its `PartitionClient::produce` takes batches that its caller made, and sends each at once.
+//! rskafka, in both its ways: a `BatchProducer` takes single records, a future for each; `PartitionClient::produce`
+//! takes batches that its caller made, and sends each at once.
 //!
-//! It has no idempotence, and one connection for each partition. (Its `BatchProducer` makes batches from single records,
-//! and costs more.)
+//! It has no idempotence, and a connection for each partition.
 
 use std::{
     collections::BTreeMap,
@@ -9,10 +9,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use clap::Parser;
+use futures::stream::{FuturesUnordered, StreamExt};
 use kafka_producer_peers::{
     drive,
     flags::{Flags, Mode, Variant},
@@ -23,13 +24,23 @@ use rskafka::{
     client::{
         ClientBuilder,
         partition::{Compression, PartitionClient, UnknownTopicHandling},
+        producer::{BatchProducer, BatchProducerBuilder, aggregator::RecordAggregator},
     },
     record::Record,
 };
 use tokio::runtime::Runtime;
 
+#[derive(Parser)]
+struct RskafkaFlags {
+    #[command(flatten)]
+    common: Flags,
+    /// Make the batches here, instead of by a `BatchProducer`.
+    #[arg(long)]
+    by_hand: bool,
+}
+
 fn main() {
-    let flags = Flags::parse();
+    let RskafkaFlags { common: flags, by_hand } = RskafkaFlags::parse();
     drive::only("rskafka", &flags, &[Mode::Throughput, Mode::Latency], &[Variant::Plain]);
     let runtime = Runtime::new().expect("the runtime starts");
     let partitions = runtime.block_on(connect(&flags));
@@ -50,22 +61,55 @@ fn main() {
     // So many batches of each partition at once as the buffer would hold; beyond that only memory grows.
     let in_flight = flags.buffer_bytes / flags.batch_size / partitions.len();
     let in_flight = in_flight.clamp(1, MOST_IN_FLIGHT);
+    let producer = |partition: &Arc<PartitionClient>| {
+        BatchProducerBuilder::new(Arc::clone(partition))
+            .with_linger(Duration::from_millis(flags.linger_ms))
+            .with_compression(Compression::NoCompression)
+            .build(RecordAggregator::new(flags.batch_size))
+    };
     let send = |records: u64, until: Option<Instant>| {
-        let left = Arc::new(AtomicU64::new(records));
-        let tasks: Vec<_> = partitions
-            .iter()
-            .flat_map(|partition| std::iter::repeat_n(partition, in_flight))
-            .map(|partition| {
-                let (partition, left, value) = (Arc::clone(partition), Arc::clone(&left), value.clone());
-                runtime.spawn(batches(partition, left, in_batch, value, until))
-            })
-            .collect();
+        let left = Arc::new(Left { records: AtomicU64::new(records), in_batch, until });
+        let mut tasks = Vec::new();
+        for partition in &partitions {
+            if by_hand {
+                tasks.extend((0..in_flight).map(|_| {
+                    runtime.spawn(batches(Arc::clone(partition), Arc::clone(&left), value.clone()))
+                }));
+            } else {
+                let at_once = in_flight * in_batch as usize;
+                tasks.push(runtime.spawn(singles(
+                    producer(partition),
+                    Arc::clone(&left),
+                    value.clone(),
+                    at_once,
+                )));
+            }
+        }
         tasks.into_iter().map(|task| runtime.block_on(task).expect("no task panics")).sum()
     };
     let warmup: u64 = send(u64::MAX, Some(Instant::now() + flags.warmup()));
     let span = Span::begin();
     let records: u64 = send(flags.records, None);
     drive::print("rskafka", None, records, warmup, span.end(), None);
+}
+
+/// What all tasks together have still to send.
+struct Left {
+    records: AtomicU64,
+    in_batch: u64,
+    until: Option<Instant>,
+}
+
+impl Left {
+    /// Takes as many records as a batch holds; none if it is too late, or nothing is left.
+    fn take(&self) -> u64 {
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            return 0;
+        }
+        let take = |left: u64| Some(left.saturating_sub(self.in_batch));
+        let before = self.records.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        self.in_batch.min(before.expect("the update always has a value"))
+    }
 }
 
 async fn connect(flags: &Flags) -> Vec<Arc<PartitionClient>> {
@@ -78,27 +122,42 @@ async fn connect(flags: &Flags) -> Vec<Arc<PartitionClient>> {
     partitions
 }
 
-/// Sends batches, one after the other, while there are records left and it is not too late.
-async fn batches(
-    partition: Arc<PartitionClient>,
-    left: Arc<AtomicU64>,
-    in_batch: u64,
-    value: Vec<u8>,
-    until: Option<Instant>,
-) -> u64 {
+/// Sends batches that are made here, one after the other.
+async fn batches(partition: Arc<PartitionClient>, left: Arc<Left>, value: Vec<u8>) -> u64 {
     let mut sent = 0;
-    while until.is_none_or(|until| Instant::now() < until) {
-        let before = left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(in_batch)))
-            .expect("the update always has a value");
-        let records: Vec<_> = (0..in_batch.min(before)).map(|_| record(&value)).collect();
+    loop {
+        let records: Vec<_> = (0..left.take()).map(|_| record(&value)).collect();
         if records.is_empty() {
-            break;
+            return sent;
         }
         sent += records.len() as u64;
         partition.produce(records, Compression::NoCompression).await.expect("the sink acknowledges");
     }
-    sent
+}
+
+/// Sends single records, so many at once.
+async fn singles(
+    producer: BatchProducer<RecordAggregator>,
+    left: Arc<Left>,
+    value: Vec<u8>,
+    at_once: usize,
+) -> u64 {
+    let mut sent = 0;
+    let mut pending = FuturesUnordered::new();
+    loop {
+        let records = left.take();
+        for _ in 0..records {
+            pending.push(producer.produce(record(&value)));
+        }
+        sent += records;
+        while pending.len() >= if records == 0 { 1 } else { at_once } {
+            let done = pending.next().await.expect("it is not empty");
+            done.expect("the sink acknowledges");
+        }
+        if records == 0 {
+            return sent;
+        }
+    }
 }
 
 async fn one_by_one(

@@ -18,6 +18,8 @@ pub(crate) enum Driver {
     FranzGo,
     Java,
     Rskafka,
+    /// The same library with batches that its caller makes.
+    RskafkaByHand,
     Kafka,
     /// Requests that were encoded beforehand, with a batch for six partitions each.
     Raw,
@@ -34,13 +36,14 @@ pub(crate) struct Built {
 }
 
 impl Driver {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Ours,
         Self::Librdkafka,
         Self::RustRdkafka,
         Self::FranzGo,
         Self::Java,
         Self::Rskafka,
+        Self::RskafkaByHand,
         Self::Kafka,
         Self::Raw,
         Self::RawOne,
@@ -55,6 +58,7 @@ impl Driver {
             Self::FranzGo => "franz-go",
             Self::Java => "java",
             Self::Rskafka => "rskafka",
+            Self::RskafkaByHand => "rskafka-by-hand",
             Self::Kafka => "kafka",
             Self::Raw => "raw",
             Self::RawOne => "raw-1",
@@ -67,10 +71,11 @@ impl Driver {
         match self {
             Self::Ours => "kafka-producer",
             Self::Librdkafka => "librdkafka (C)",
-            Self::RustRdkafka => "rust-rdkafka, ThreadedProducer",
+            Self::RustRdkafka => "rust-rdkafka",
             Self::FranzGo => "franz-go",
             Self::Java => "Java KafkaProducer",
-            Self::Rskafka => "rskafka, batches by hand",
+            Self::Rskafka => "rskafka",
+            Self::RskafkaByHand => "rskafka, batches by hand",
             Self::Kafka => "kafka, batches by hand",
             Self::Raw => "raw requests, 6 partitions each",
             Self::RawOne => "raw requests, 1 partition each",
@@ -92,6 +97,11 @@ impl Driver {
         matches!(self, Self::Ours | Self::Librdkafka | Self::RustRdkafka | Self::FranzGo | Self::Java)
     }
 
+    /// A peer that does the same work: it makes the batches, and numbers them.
+    pub(crate) fn is_equal(self) -> bool {
+        self.is_peer() && self.is_idempotent()
+    }
+
     /// The program and what it takes beside the common flags.
     pub(crate) fn command(self, folder: &Path) -> Vec<String> {
         let program = |name: &str| folder.join(name).display().to_string();
@@ -106,14 +116,10 @@ impl Driver {
                 ["java", "-cp", &class_path, "Driver"].map(str::to_owned).to_vec()
             }
             Self::Rskafka => vec![program("rskafka")],
+            Self::RskafkaByHand => vec![program("rskafka"), "--by-hand".to_owned()],
             Self::Kafka => vec![program("kafka")],
             Self::Raw => vec![program("raw")],
-            Self::RawOne => {
-                ["--partitions-a-request", "1"].iter().fold(vec![program("raw")], |mut all, each| {
-                    all.push((*each).to_owned());
-                    all
-                })
-            }
+            Self::RawOne => vec![program("raw"), "--partitions-a-request".to_owned(), "1".to_owned()],
             Self::Encode => vec![program("encode")],
         }
     }
@@ -123,7 +129,7 @@ impl Driver {
             Self::Ours | Self::Raw | Self::RawOne | Self::Encode => Ok(()),
             Self::Librdkafka => cargo(&["--features", "librdkafka", "--bin", "librdkafka"]),
             Self::RustRdkafka => cargo(&["--features", "librdkafka", "--bin", "rust_rdkafka"]),
-            Self::Rskafka => cargo(&["--features", "rskafka", "--bin", "rskafka"]),
+            Self::Rskafka | Self::RskafkaByHand => cargo(&["--features", "rskafka", "--bin", "rskafka"]),
             Self::Kafka => cargo(&["--features", "kafka", "--bin", "kafka"]),
             Self::FranzGo => {
                 let mut go = Command::new("go");
@@ -137,11 +143,12 @@ impl Driver {
     /// The version of what is measured, from the file that pins it.
     fn version(self) -> Option<String> {
         match self {
-            Self::Rskafka | Self::Kafka => {
+            Self::Rskafka | Self::RskafkaByHand | Self::Kafka => {
+                let name = if self == Self::Kafka { "kafka" } else { "rskafka" };
                 let lock = fs::read_to_string(home("Cargo.lock")).ok()?;
                 let entry = lock
                     .split("[[package]]")
-                    .find(|entry| entry.lines().any(|line| line == format!("name = \"{}\"", self.name())))?;
+                    .find(|entry| entry.lines().any(|line| line == format!("name = \"{name}\"")))?;
                 let version = entry.lines().find_map(|line| line.strip_prefix("version = "))?;
                 Some(version.trim_matches('"').to_owned())
             }

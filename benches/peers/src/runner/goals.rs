@@ -42,7 +42,7 @@ pub(crate) fn page(results: &Results) -> String {
 
 fn goals(results: &Results) -> Vec<Goal> {
     let mut goals = Vec::new();
-    for (id, lib_rate, lib_cpu, best_rate, best_cpu) in THROUGHPUT {
+    for Throughput { id, lib_rate, lib_cpu, best_rate, best_cpu } in THROUGHPUT {
         let Some(outcome) = results.outcome(id) else { continue };
         let (ours, lib) = (outcome.row_of(Driver::Ours), outcome.row_of(Driver::Librdkafka));
         let best = outcome.best_peer(Metric::RecordsPerSecond);
@@ -147,14 +147,27 @@ fn ratio(ours: Option<&Row>, metric: Metric, other: Option<&Row>) -> Option<f64>
     ours?.ratio(metric, other?)
 }
 
-/// Workload, records/s and CPU of librdkafka's, records/s and CPU of the best peer's.
-const THROUGHPUT: [(&str, f64, Option<f64>, f64, Option<f64>); 8] = [
-    (PEAK, 5.0, Some(0.20), 3.0, Some(0.33)),
-    ("1K-16K", 6.0, Some(0.17), 2.0, Some(0.5)),
-    ("10K-16K", 5.0, Some(0.2), 1.3, Some(0.77)),
-    ("100B-1M", 3.5, Some(0.28), 3.0, Some(0.33)),
-    ("1K-1M", 2.2, Some(0.45), 1.5, Some(0.67)),
-    ("10K-1M", 1.7, Some(0.6), 1.15, Some(0.85)),
-    (FREE, 4.0, Some(0.25), 3.0, Some(0.33)),
-    ("100B-16K-5ms", 5.0, None, 1.0, None),
+/// What a workload's throughput shall be, by librdkafka's and by the best peer's.
+struct Throughput {
+    id: &'static str,
+    lib_rate: f64,
+    lib_cpu: Option<f64>,
+    best_rate: f64,
+    best_cpu: Option<f64>,
+}
+
+const fn throughput(id: &'static str, lib: (f64, Option<f64>), best: (f64, Option<f64>)) -> Throughput {
+    Throughput { id, lib_rate: lib.0, lib_cpu: lib.1, best_rate: best.0, best_cpu: best.1 }
+}
+
+const THROUGHPUT: [Throughput; 8] = [
+    throughput(PEAK, (5.0, Some(0.20)), (3.0, Some(0.33))),
+    throughput("1K-16K", (6.0, Some(0.17)), (2.0, Some(0.5))),
+    throughput("10K-16K", (5.0, Some(0.2)), (1.3, Some(0.77))),
+    throughput("100B-1M", (3.5, Some(0.28)), (3.0, Some(0.33))),
+    throughput("1K-1M", (2.2, Some(0.45)), (1.5, Some(0.67))),
+    throughput("10K-1M", (1.7, Some(0.6)), (1.15, Some(0.85))),
+    throughput(FREE, (4.0, Some(0.25)), (3.0, Some(0.33))),
+    // Here everybody waits for the broker, and CPU says little.
+    throughput("100B-16K-5ms", (5.0, None), (1.0, None)),
 ];

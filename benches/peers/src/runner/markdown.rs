@@ -123,7 +123,8 @@ impl Page {
 
     fn outcome(&mut self, outcome: &Outcome) {
         let rounds = outcome.rows.iter().map(|row| row.runs.len()).max().unwrap_or(0);
-        self.line(format!("## {}\n\nMedians of {rounds} rounds.\n", capital(&outcome.title)));
+        let plural = if rounds == 1 { "" } else { "s" };
+        self.line(format!("## {}\n\nMedians of {rounds} round{plural}.\n", capital(&outcome.title)));
         if outcome.kind == Kind::Latency {
             self.latency(outcome)
         } else {
@@ -218,6 +219,11 @@ Each row is a process of its own. A round runs every row once, beginning with an
 inside a round, and figures are medians over the rounds. The sink counts what arrives and follows the sequences in every
 run; before the rounds it checks every row's checksums and records, too. CPU is user and system time of the whole
 process. The raw and encoding rows are no producers: they are what the socket and the copying cost alone.
+
+`rskafka` and `kafka` have no idempotence, and where a row says *by hand* its caller has gathered the records into
+batches; so *the best other* is looked for among those that do the same work: librdkafka, rust-rdkafka (its
+`ThreadedProducer`), franz-go and Java's `KafkaProducer`. `kafka` writes the old message format, which brokers from
+Kafka 4.0 on refuse.
 
 For sending one record and waiting for it, the others have a `linger.ms` of 0; kafka-producer has 5, which ends when
 somebody waits. At a given rate a record's time counts from when it was due.

@@ -78,15 +78,14 @@ fn latency(outcome: &Outcome) -> Panel {
     panel
 }
 
-/// The rows of whole producers: the limits would leave no room for their bars.
+/// The first rows of whole producers: the limits would leave no room for their bars.
 fn producers(outcome: &Outcome) -> impl Iterator<Item = &Row> {
-    outcome.rows.iter().filter(|row| row.peer().is_some() || row.driver == Driver::Ours.name())
+    let drivers = Driver::ALL.into_iter().filter(|driver| driver.is_peer() || *driver == Driver::Ours);
+    drivers.filter_map(|driver| outcome.row_of(driver))
 }
 
 fn bar(row: &Row, value: f64, text: String) -> Bar {
-    // What stands behind a comma is for the tables.
-    let label = row.label.split(',').next().unwrap_or_default().replace("kafka-producer: ", "");
-    Bar { label, ours: row.driver == Driver::Ours.name(), value, text }
+    Bar { label: row.label.clone(), ours: row.driver == Driver::Ours.name(), value, text }
 }
 
 fn draw(out: &mut String, panel: &Panel, x: f64, top: f64) {
@@ -137,10 +136,10 @@ text { font: 12px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-seri
 const COLUMNS: usize = 2;
 const MARGIN: f64 = 20.0;
 const GAP: f64 = 18.0;
-const PANEL: f64 = 470.0;
+const PANEL: f64 = 490.0;
 const LINE: f64 = 20.0;
 /// From the top of a line to the text's base.
 const ASCENT: f64 = 13.0;
 /// Room for a producer's name, and for the figures behind its bar.
-const LABEL: f64 = 140.0;
+const LABEL: f64 = 165.0;
 const VALUE: f64 = 130.0;

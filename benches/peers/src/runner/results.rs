@@ -103,9 +103,9 @@ impl Outcome {
         self.row(driver.title())
     }
 
-    /// The peer that is best by a metric.
+    /// The peer that is best by a metric, among those that do the same work.
     pub(crate) fn best_peer(&self, metric: Metric) -> Option<&Row> {
-        let peers = self.rows.iter().filter(|row| row.peer().is_some());
+        let peers = self.rows.iter().filter(|row| row.peer().is_some_and(Driver::is_equal));
         let mut ranked: Vec<_> = peers.filter_map(|row| Some((row.median(metric)?, row))).collect();
         ranked.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         let best = if metric == Metric::RecordsPerSecond { ranked.last() } else { ranked.first() };

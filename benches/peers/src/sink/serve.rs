@@ -2,10 +2,11 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
+    mem,
     net::{Ipv4Addr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        mpsc::{self, Receiver},
+        mpsc::{self, Receiver, Sender},
     },
     thread,
     time::{Duration, Instant},
@@ -59,7 +60,7 @@ fn accept(listener: &TcpListener, mut take: impl FnMut(TcpStream)) {
 
 fn sleeping(mut stream: TcpStream, port: u16, delay: Duration, ledger: &Mutex<Ledger>) {
     let mut conversation = Conversation::new(port);
-    let mut answer = answerer(&stream, delay);
+    let mut answers = Answers::new(&stream, delay);
     let mut out = Vec::new();
     lock(ledger).on_connection();
     loop {
@@ -69,35 +70,54 @@ fn sleeping(mut stream: TcpStream, port: u16, delay: Duration, ledger: &Mutex<Le
             lock(ledger).on_refused(reason);
             return;
         }
-        if !out.is_empty() && answer(&mut out).is_err() {
+        if !out.is_empty() && answers.take(&mut out).is_err() {
             return;
         }
     }
 }
 
-/// What becomes of an answer: it is written at once, or by a thread that sleeps until its time has come.
-fn answerer(stream: &TcpStream, delay: Duration) -> Box<dyn FnMut(&mut Vec<u8>) -> io::Result<()>> {
-    let mut stream = stream.try_clone().expect("a connected socket can be cloned");
-    if delay.is_zero() {
-        return Box::new(move |out| {
-            stream.write_all(out)?;
-            out.clear();
-            Ok(())
+/// What becomes of an answer.
+enum Answers {
+    AtOnce(TcpStream),
+    /// A thread writes it, which sleeps until its time has come.
+    Later {
+        delay: Duration,
+        queue: Sender<(Instant, Vec<u8>)>,
+    },
+}
+
+impl Answers {
+    fn new(stream: &TcpStream, delay: Duration) -> Self {
+        let mut stream = stream.try_clone().expect("a connected socket can be cloned");
+        if delay.is_zero() {
+            return Self::AtOnce(stream);
+        }
+        let (queue, answers) = mpsc::channel::<(Instant, Vec<u8>)>();
+        thread::spawn(move || {
+            for (due, answer) in answers {
+                thread::sleep(due.saturating_duration_since(Instant::now()));
+                if stream.write_all(&answer).is_err() {
+                    return;
+                }
+            }
         });
+        Self::Later { delay, queue }
     }
-    let (send, answers) = mpsc::channel::<(Instant, Vec<u8>)>();
-    thread::spawn(move || {
-        for (due, answer) in answers {
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-            if stream.write_all(&answer).is_err() {
-                return;
+
+    /// Takes what is in `out`, and leaves it empty.
+    fn take(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::AtOnce(stream) => {
+                stream.write_all(out)?;
+                out.clear();
+                Ok(())
+            }
+            Self::Later { delay, queue } => {
+                let answer = (Instant::now() + *delay, mem::take(out));
+                queue.send(answer).map_err(|_| ErrorKind::BrokenPipe.into())
             }
         }
-    });
-    Box::new(move |out| {
-        let due = Instant::now() + delay;
-        send.send((due, std::mem::take(out))).map_err(|_| io::Error::from(ErrorKind::BrokenPipe))
-    })
+    }
 }
 
 fn spinning(streams: &Receiver<TcpStream>, port: u16, ledger: &Mutex<Ledger>) {
