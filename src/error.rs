@@ -8,7 +8,14 @@
 
 mod code;
 
-use std::{any::Any, error::Error, fmt, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    error::Error,
+    fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 
@@ -143,14 +150,16 @@ pub enum SendErrorKind {
     /// The producer is closed, or was closed while this call waited.
     #[error("the producer is closed")]
     Closed,
-    /// The producer cannot go on: its sender thread ended, or a broker refused it for good.
+    /// The producer cannot go on: its sender thread ended.
     #[error("the producer has failed and cannot send any more: {cause}")]
     Failed {
         /// The first cause, the same for every call.
         cause: String,
     },
     /// The process was forked after the producer was made: its sender thread exists in the parent only.
-    #[error("this producer was made by process {parent}; a forked child has no sender thread and must make its own")]
+    #[error(
+        "this producer was made by process {parent}; a forked child has no sender thread and must make its own"
+    )]
     Forked {
         /// The process that made the producer.
         parent: u32,
@@ -190,6 +199,14 @@ impl SendError {
             SendErrorKind::Refused { code, .. } => Some(code),
             _ => None,
         }
+    }
+}
+
+impl SendError {
+    /// For tests that compare kinds by value.
+    #[cfg(test)]
+    pub(crate) fn into_kind(self) -> SendErrorKind {
+        *self.0
     }
 }
 
@@ -242,8 +259,6 @@ pub enum DeliveryCause {
     Closed,
     /// The sender thread ended unexpectedly; the text says why.
     SenderDied(Arc<str>),
-    /// The producer met an error that ends it; the text says which.
-    Failed(Arc<str>),
     /// The call was made where waiting could never end: inside a callback, or in a forked child.
     CannotWait(&'static str),
 }
@@ -304,7 +319,7 @@ impl DeliveryError {
 
     /// Whether this producer is of no more use.
     pub fn is_fatal(&self) -> bool {
-        matches!(self.0.cause, DeliveryCause::SenderDied(_) | DeliveryCause::Failed(_) | DeliveryCause::Closed)
+        matches!(self.0.cause, DeliveryCause::SenderDied(_) | DeliveryCause::Closed)
     }
 
     /// Whether the record could lie in the log, now or later, although no acknowledgement arrived.
@@ -335,9 +350,10 @@ impl fmt::Display for DeliveryError {
             DeliveryCause::DeliveryTimeout { limit } => {
                 write!(f, "no acknowledgement within {limit:?} (delivery.timeout.ms)")?;
             }
-            DeliveryCause::Closed => f.write_str("the producer was closed before the record was acknowledged")?,
+            DeliveryCause::Closed => {
+                f.write_str("the producer was closed before the record was acknowledged")?
+            }
             DeliveryCause::SenderDied(why) => write!(f, "the sender thread ended: {why}")?,
-            DeliveryCause::Failed(why) => write!(f, "the producer has failed: {why}")?,
         }
         write!(f, "; topic {}", failure.topic)?;
         if failure.partition >= 0 {
@@ -360,9 +376,9 @@ impl fmt::Display for DeliveryError {
 
 impl Error for DeliveryError {}
 
-/// `flush`, `close` or `partitions_for` could not do what it was asked.
+/// `flush` or `close` could not do what it was asked.
 ///
-/// None of them reports what became of single records: that is in each record's handle and callback.
+/// Neither of them reports what became of single records: that is in each record's handle and callback.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FlushError {
@@ -374,7 +390,8 @@ pub enum FlushError {
         /// The time given.
         limit: Duration,
     },
-    /// The call was made inside a callback or an interceptor, whose thread it would have to wait for.
+    /// The call was made inside a callback, or an interceptor's `on_acknowledgement`: it would have to wait for its own
+    /// thread.
     #[error("{what} inside a callback would wait for itself; call it from another thread")]
     InsideCallback {
         /// The call.
@@ -477,6 +494,18 @@ impl fmt::Display for ConfigError {
 
 impl Error for ConfigError {}
 
+/// Runs what a user wrote. A panic in it goes no further; the error is its text.
+pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(foreign)).map_err(|payload| {
+        let text = panic_text(&*payload).to_owned();
+        // What was thrown is foreign, too, and may panic when it is dropped. What that throws nobody looks at any more.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            mem::forget(another);
+        }
+        text
+    })
+}
+
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
@@ -492,10 +521,25 @@ mod tests {
 
     #[test]
     fn a_panic_is_quoted() {
-        let text = |panic: fn()| panic_text(&*std::panic::catch_unwind(panic).unwrap_err()).to_owned();
+        let text = |panic: fn()| panic_text(&*catch_unwind(panic).unwrap_err()).to_owned();
         assert_eq!(text(|| panic!("plain")), "plain");
         assert_eq!(text(|| panic!("with {}", 1)), "with 1");
         assert_eq!(text(|| std::panic::panic_any(1)), "with something that is not text");
+    }
+
+    #[test]
+    fn a_panic_goes_no_further_and_neither_does_its_payload() {
+        struct Bomb(u32);
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                if self.0 > 0 {
+                    std::panic::panic_any(Self(self.0 - 1));
+                }
+            }
+        }
+        assert_eq!(guarded(|| 7), Ok(7));
+        assert_eq!(guarded(|| -> u32 { panic!("part of a test") }), Err("part of a test".to_owned()));
+        guarded(|| std::panic::panic_any(Bomb(5))).unwrap_err();
     }
 
     #[test]

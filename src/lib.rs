@@ -62,6 +62,19 @@ mod serializer;
 pub mod testing;
 mod wire;
 
+/// What the pages beside the source show is compiled and run like any other example.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/errors.md")]
+    mod errors {}
+    #[doc = include_str!("../docs/testing.md")]
+    mod testing {}
+}
+
+#[cfg(feature = "json")]
+pub use crate::serializer::JsonSerializer;
 pub use crate::{
     config::{Acks, Compression, MetadataRecoveryStrategy, ProducerConfig},
     delivery::DeliveryFuture,
@@ -75,5 +88,3 @@ pub use crate::{
     record::{Headers, ProducerRecord, RecordMetadata},
     serializer::{BytesSerializer, Serialized, Serializer},
 };
-#[cfg(feature = "json")]
-pub use crate::serializer::JsonSerializer;

@@ -1,10 +1,10 @@
 //! [`Producer`]: the caller's half of everything.
 
 use std::{
+    borrow::Cow,
     fmt,
     hash::{BuildHasher, RandomState},
     net::ToSocketAddrs,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,13 +15,15 @@ use std::{
 use crate::{
     config::{ProducerConfig, Settings},
     delivery::DeliveryFuture,
-    error::{BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind, panic_text},
+    error::{
+        BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind, guarded,
+    },
     handoff::{Callback, Entry, Hub, Partition, Patience, context},
     net::{self, SenderThread},
     partitioner::TopicPartitions,
     record::{Headers, ProducerRecord, RecordMetadata},
-    serializer::{BytesSerializer, Serialized, Serializer},
-    wire::record::size_upper_bound,
+    serializer::{Serialized, Serializer},
+    wire::record::{body_len, size_upper_bound},
 };
 
 /// Sends records to Kafka. Cheap to clone; clones share one sender thread, its memory and its connections, and may be
@@ -64,11 +66,20 @@ use crate::{
 /// `drop.timeout.ms` (5 seconds; not at all while panicking), and then fails what is left, with an error in the log.
 pub struct Producer<K: ?Sized = [u8], V: ?Sized = [u8]> {
     core: Arc<Core>,
-    key_serializer: Arc<dyn Serializer<K>>,
-    value_serializer: Arc<dyn Serializer<V>>,
+    /// Held for the sake of its drop.
+    owner: Arc<Owner>,
+    key: Encoding<K>,
+    value: Encoding<V>,
 }
 
-/// What all clones share. Its drop is the last clone's.
+/// How a producer's keys or values become bytes.
+enum Encoding<T: ?Sized> {
+    /// They are bytes: no user code is called, so nothing has to be caught.
+    Bytes(fn(&T) -> &[u8]),
+    Serializer(Arc<dyn Serializer<T>>),
+}
+
+/// What all clones share.
 struct Core {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
@@ -77,6 +88,9 @@ struct Core {
     open: AtomicBool,
     creator: u32,
 }
+
+/// Its drop is the last clone's.
+struct Owner(Arc<Core>);
 
 /// A partition of a topic, as [`partitions_for`](Producer::partitions_for) lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,12 +113,12 @@ impl Producer {
     /// Settings that are wrong, all of them at once; none of the `bootstrap.servers` can be resolved; the thread
     /// cannot be started.
     pub fn new(config: ProducerConfig) -> Result<Self, ConfigError> {
-        Self::with_serializers(config, BytesSerializer, BytesSerializer)
+        Self::start(config, Encoding::Bytes(|key| key), Encoding::Bytes(|value| value))
     }
 }
 
 impl<K: ?Sized, V: ?Sized> Producer<K, V> {
-    /// A producer whose keys and values go through serializers. Use [`BytesSerializer`] for one that is bytes already.
+    /// A producer whose keys and values go through serializers. Use [`BytesSerializer`](crate::BytesSerializer) for one that is bytes already.
     ///
     /// ```
     /// use kafka_producer::{BytesSerializer, JsonSerializer, Producer, ProducerConfig, ProducerRecord};
@@ -125,13 +139,20 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         key: impl Serializer<K> + 'static,
         value: impl Serializer<V> + 'static,
     ) -> Result<Self, ConfigError> {
+        Self::start(config, Encoding::Serializer(Arc::new(key)), Encoding::Serializer(Arc::new(value)))
+    }
+
+    fn start(config: ProducerConfig, key: Encoding<K>, value: Encoding<V>) -> Result<Self, ConfigError> {
         let settings = Arc::new(config.resolve()?);
-        resolve_bootstrap(&settings)?;
+        if settings.resolve_at_start {
+            resolve_bootstrap(&settings)?;
+        }
         let seed = RandomState::new().hash_one(std::process::id());
         let sender = net::start(Arc::clone(&settings), seed).map_err(|error| cannot_start(&error))?;
         let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
-        let core = Core { settings, hub, sender, open: AtomicBool::new(true), creator };
-        Ok(Self { core: Arc::new(core), key_serializer: Arc::new(key), value_serializer: Arc::new(value) })
+        let core = Arc::new(Core { settings, hub, sender, open: AtomicBool::new(true), creator });
+        let owner = Arc::new(Owner(Arc::clone(&core)));
+        Ok(Self { core, owner, key, value })
     }
 
     /// Takes a record to be sent. Waits for the topic's metadata and for room in `buffer.memory` if it must, no longer
@@ -173,10 +194,11 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         self.accept(record, None, Patience::never())
     }
 
-    /// Sends everything at once and waits until all records sent before this call are acknowledged or have failed.
+    /// Sends everything at once and waits until all records sent before this call are acknowledged or have failed, and
+    /// their callbacks have returned.
     ///
     /// It does not tell what became of a record: that is in its handle and its callback. The wait is bounded by
-    /// `delivery.timeout.ms`, which ends every record.
+    /// `delivery.timeout.ms`, which ends every record, and by the callbacks, which nothing ends.
     ///
     /// # Errors
     /// The call could not wait: inside a callback, in a forked child, or because the producer has ended.
@@ -192,8 +214,8 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         self.core.hub.flush(Some(limit))
     }
 
-    /// Accepts no more records, waits until all are acknowledged or have failed, and ends the thread. A second call
-    /// returns at once.
+    /// Accepts no more records, waits until all are acknowledged or have failed and all callbacks have returned, and ends
+    /// the thread. A second call returns at once.
     ///
     /// # Errors
     /// The call could not wait: inside a callback or in a forked child.
@@ -236,26 +258,24 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     ) -> Result<DeliveryFuture, SendError> {
         let interceptors = &self.core.settings.interceptors;
         if interceptors.is_empty() {
-            return Ok(self.append(&mut record, callback, &mut patience)?);
+            return self.append(&mut record, callback, &mut patience);
         }
         for interceptor in interceptors {
             let (topic, partition) = (record.topic(), record.partition_ref());
             let before = record.headers_ref().clone();
             let headers = record.headers_mut();
-            if catch_unwind(AssertUnwindSafe(|| interceptor.on_send(topic, partition, headers))).is_err() {
+            if guarded(|| interceptor.on_send(topic, partition, headers)).is_err() {
                 log::warn!("an interceptor panicked in on_send (topic {topic}); its changes are dropped");
                 *headers = before;
             }
         }
         let callback = self.core.intercepted(callback);
-        self.append(&mut record, Some(callback), &mut patience).map_err(|kind| {
-            let error = SendError::from(kind);
+        self.append(&mut record, Some(callback), &mut patience).inspect_err(|error| {
             for interceptor in interceptors {
-                if catch_unwind(AssertUnwindSafe(|| interceptor.on_send_error(record.topic(), &error))).is_err() {
+                if guarded(|| interceptor.on_send_error(record.topic(), error)).is_err() {
                     log::warn!("an interceptor panicked in on_send_error (topic {})", record.topic());
                 }
             }
-            error
         })
     }
 
@@ -264,26 +284,26 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         record: &mut ProducerRecord<'_, K, V>,
         callback: Option<Callback>,
         patience: &mut Patience,
-    ) -> Result<DeliveryFuture, SendErrorKind> {
+    ) -> Result<DeliveryFuture, SendError> {
         let Core { settings, hub, .. } = &*self.core;
         let topic = record.topic();
         if let Some(timestamp) = record.timestamp_ref()
             && timestamp < 0
         {
-            return Err(SendErrorKind::InvalidTimestamp { timestamp });
+            return Err(SendErrorKind::InvalidTimestamp { timestamp }.into());
         }
         if let Some(partition) = record.partition_ref()
             && partition < 0
         {
             let reason = "the record names it; partitions count from 0".to_owned();
-            return Err(SendErrorKind::InvalidPartition { topic: topic.to_owned(), partition, reason });
+            return Err(SendErrorKind::InvalidPartition { topic: topic.to_owned(), partition, reason }.into());
         }
         let (key, value) = (record.key_ref(), record.value_ref());
-        let key = serialize(&*self.key_serializer, "key", topic, record.headers_mut(), key)?;
-        let value = serialize(&*self.value_serializer, "value", topic, record.headers_mut(), value)?;
+        let key = self.key.encode("key", topic, record.headers_mut(), key)?;
+        let value = self.value.encode("value", topic, record.headers_mut(), value)?;
         let (key, value, headers) = (key.as_deref(), value.as_deref(), record.headers_ref());
-        let size = size_upper_bound(key.map(<[u8]>::len), value.map(<[u8]>::len), headers.entries());
-        check_size(settings, topic, size)?;
+        let body_len = body_len(key, value, headers.entries());
+        check_size(settings, topic, size_upper_bound(body_len))?;
         let partition = match (record.partition_ref(), &settings.partitioner) {
             (Some(partition), _) => Partition::Explicit(partition),
             (None, Some(_)) => Partition::Explicit(self.custom_partition(topic, key, value, patience)?),
@@ -291,7 +311,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             (None, None) => Partition::Open,
         };
         let timestamp = record.timestamp_ref();
-        hub.append(Entry { topic, partition, timestamp, key, value, headers, callback }, patience)
+        hub.append(Entry { topic, partition, timestamp, key, value, headers, body_len, callback }, patience)
     }
 
     #[cold]
@@ -301,17 +321,17 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
         patience: &mut Patience,
-    ) -> Result<i32, SendErrorKind> {
+    ) -> Result<i32, SendError> {
         let Core { settings, hub, .. } = &*self.core;
         let partitioner = settings.partitioner.as_ref().expect("the caller has seen one");
         let (_, view) = hub.topic_view(topic, None, patience)?;
         let partitions = TopicPartitions { topic, count: view.count, available: &view.available };
-        let partition = catch_unwind(AssertUnwindSafe(|| partitioner.partition(partitions, key, value)))
-            .unwrap_or_else(|panic| Err(panicked("the partitioner", &*panic)))
+        let partition = guarded(|| partitioner.partition(partitions, key, value))
+            .unwrap_or_else(|panic| Err(panicked("the partitioner", &panic)))
             .map_err(|source| SendErrorKind::Partitioner { topic: topic.to_owned(), source })?;
         if !(0..view.count).contains(&partition) {
             let reason = format!("the partitioner chose it; 0 to {} exist", view.count - 1);
-            return Err(SendErrorKind::InvalidPartition { topic: topic.to_owned(), partition, reason });
+            return Err(SendErrorKind::InvalidPartition { topic: topic.to_owned(), partition, reason }.into());
         }
         Ok(partition)
     }
@@ -333,7 +353,7 @@ impl Core {
         let interceptors = self.settings.interceptors.clone();
         Box::new(move |outcome| {
             for interceptor in &interceptors {
-                if catch_unwind(AssertUnwindSafe(|| interceptor.on_acknowledgement(outcome.as_ref()))).is_err() {
+                if guarded(|| interceptor.on_acknowledgement(outcome.as_ref())).is_err() {
                     log::warn!("an interceptor panicked in on_acknowledgement");
                 }
             }
@@ -347,52 +367,59 @@ impl Core {
     fn close(&self, limit: Option<Duration>) -> bool {
         let until = limit.and_then(deadline);
         self.hub.close_lanes();
-        let mut in_time = false;
         if limit != Some(Duration::ZERO) {
+            // Without time for it nothing more is sent.
             self.hub.close_command();
-            in_time = self.sender.wait(until);
         }
+        let in_time = self.sender.wait(until);
         if !in_time {
             self.hub.force_close();
-            // The thread ends within a turn; a callback that does not return is left behind.
-            self.sender.wait(deadline(FORCED_END));
+            // The thread itself ends within a turn. A callback that does not return is left behind.
+            self.sender.wait_until_settled(deadline(FORCED_END));
+            self.sender.wait(deadline(LAST_CALLBACKS));
         }
         if self.open.swap(false, Ordering::AcqRel) {
             self.close_user_code();
         }
-        in_time
+        in_time || self.hub.abandoned().is_none()
+    }
+
+    /// The last clone is gone.
+    fn end(&self, limit: Duration) {
+        if !self.close(Some(limit))
+            && let Some((records, first)) = self.hub.abandoned()
+        {
+            complain(*records, first, limit);
+        }
     }
 
     fn close_user_code(&self) {
         for interceptor in &self.settings.interceptors {
-            if catch_unwind(AssertUnwindSafe(|| interceptor.close())).is_err() {
+            if guarded(|| interceptor.close()).is_err() {
                 log::warn!("an interceptor panicked in close");
             }
         }
         if let Some(partitioner) = &self.settings.partitioner
-            && catch_unwind(AssertUnwindSafe(|| partitioner.close())).is_err()
+            && guarded(|| partitioner.close()).is_err()
         {
             log::warn!("the partitioner panicked in close");
         }
     }
 }
 
-impl Drop for Core {
+impl Drop for Owner {
     fn drop(&mut self) {
-        if context::forked(self.creator) || !self.open.load(Ordering::Acquire) {
+        let core = &self.0;
+        if context::forked(core.creator) || !core.open.load(Ordering::Acquire) {
             return;
         }
+        let limit = if std::thread::panicking() { Duration::ZERO } else { core.settings.drop_timeout };
         if context::inside_callback() {
-            // Waiting would be for this very thread. What was accepted is still sent.
-            self.hub.close_lanes();
-            self.hub.close_command();
-            return;
-        }
-        let limit = if std::thread::panicking() { Duration::ZERO } else { self.settings.drop_timeout };
-        if !self.close(Some(limit))
-            && let Some((records, first)) = self.hub.abandoned()
-        {
-            complain(*records, first, limit);
+            // The end waits for the callbacks, and this is the thread they run on.
+            let core = Arc::clone(core);
+            net::in_background("kafka-producer-drop", move || core.end(limit));
+        } else {
+            core.end(limit);
         }
     }
 }
@@ -414,8 +441,18 @@ impl<K: ?Sized, V: ?Sized> Clone for Producer<K, V> {
     fn clone(&self) -> Self {
         Self {
             core: Arc::clone(&self.core),
-            key_serializer: Arc::clone(&self.key_serializer),
-            value_serializer: Arc::clone(&self.value_serializer),
+            owner: Arc::clone(&self.owner),
+            key: self.key.clone(),
+            value: self.value.clone(),
+        }
+    }
+}
+
+impl<T: ?Sized> Clone for Encoding<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(*bytes),
+            Self::Serializer(serializer) => Self::Serializer(Arc::clone(serializer)),
         }
     }
 }
@@ -430,34 +467,56 @@ impl<K: ?Sized, V: ?Sized> fmt::Debug for Producer<K, V> {
     }
 }
 
+impl<T: ?Sized> Encoding<T> {
+    #[inline]
+    fn encode<'a>(
+        &self,
+        part: &'static str,
+        topic: &str,
+        headers: &mut Headers,
+        data: Option<&'a T>,
+    ) -> Result<Option<Cow<'a, [u8]>>, SendError> {
+        let Some(data) = data else { return Ok(None) };
+        match self {
+            Self::Bytes(bytes) => Ok(Some(Cow::Borrowed(bytes(data)))),
+            Self::Serializer(serializer) => serialize(&**serializer, part, topic, headers, data),
+        }
+    }
+}
+
 fn serialize<'a, T: ?Sized>(
     serializer: &dyn Serializer<T>,
     part: &'static str,
     topic: &str,
     headers: &mut Headers,
-    data: Option<&'a T>,
-) -> Result<Option<std::borrow::Cow<'a, [u8]>>, SendErrorKind> {
-    let Some(data) = data else { return Ok(None) };
-    let serialized: Serialized<'a> =
-        catch_unwind(AssertUnwindSafe(|| serializer.serialize(topic, headers, data)))
-            .unwrap_or_else(|panic| Err(panicked("the serializer", &*panic)));
-    serialized.map_err(|source| SendErrorKind::Serialization { topic: topic.to_owned(), part, source })
+    data: &'a T,
+) -> Result<Option<Cow<'a, [u8]>>, SendError> {
+    let serialized: Serialized<'a> = guarded(|| serializer.serialize(topic, headers, data))
+        .unwrap_or_else(|panic| Err(panicked("the serializer", &panic)));
+    serialized.map_err(|source| SendErrorKind::Serialization { topic: topic.to_owned(), part, source }.into())
 }
 
-fn check_size(settings: &Settings, topic: &str, size: usize) -> Result<(), SendErrorKind> {
-    let (limit, setting) = if size > settings.max_request_size {
-        (settings.max_request_size, "max.request.size")
-    } else if size > settings.buffer_memory {
-        (settings.buffer_memory, "buffer.memory")
-    } else {
+#[inline]
+fn check_size(settings: &Settings, topic: &str, size: usize) -> Result<(), SendError> {
+    if size <= settings.max_request_size && size <= settings.buffer_memory {
         return Ok(());
-    };
-    Err(SendErrorKind::RecordTooLarge { topic: topic.to_owned(), size, limit, setting })
+    }
+    Err(too_large(settings, topic, size))
 }
 
 #[cold]
-fn panicked(who: &str, panic: &(dyn std::any::Any + Send)) -> BoxError {
-    format!("{who} panicked: {}", panic_text(panic)).into()
+fn too_large(settings: &Settings, topic: &str, size: usize) -> SendError {
+    let (limit, setting) = if size > settings.max_request_size {
+        (settings.max_request_size, "max.request.size")
+    } else {
+        (settings.buffer_memory, "buffer.memory")
+    };
+    SendErrorKind::RecordTooLarge { topic: topic.to_owned(), size, limit, setting }.into()
+}
+
+#[cold]
+fn panicked(who: &str, panic: &str) -> BoxError {
+    format!("{who} panicked: {panic}").into()
 }
 
 /// A name that nobody can resolve is a mistake to be told at once, and not after `max.block.ms`.
@@ -489,5 +548,8 @@ fn deadline(limit: Duration) -> Option<Instant> {
     Instant::now().checked_add(limit)
 }
 
-/// Longer than a turn of the sender thread takes on a busy machine, shorter than anybody minds.
-const FORCED_END: Duration = Duration::from_millis(200);
+/// The sender thread never waits for anybody, so only a machine that has no time for it lets this pass.
+const FORCED_END: Duration = Duration::from_secs(10);
+
+/// What callbacks that were told of a forced end may take before they are left behind.
+const LAST_CALLBACKS: Duration = Duration::from_millis(200);

@@ -16,13 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    wire::{
-        api::ApiKey,
-        api_versions::ApiVersionsResponse,
-        frame::FrameReader,
-        metadata::Broker as BrokerAnswer,
-    },
+use crate::wire::{
+    api::ApiKey, api_versions::ApiVersionsResponse, frame::FrameReader, metadata::Broker as BrokerAnswer,
 };
 
 /// One dial and the connection it leads to; never used again for another.
@@ -48,6 +43,8 @@ pub(super) struct Broker<P> {
     pub(super) retry_at: Option<Instant>,
     last_attempt: Option<Instant>,
     pub(super) throttled_until: Option<Instant>,
+    /// The newest version of ApiVersions that it understands, as far as is known.
+    pub(super) greets_in: i16,
     /// In the newest metadata, or a bootstrap address while those count.
     pub(super) listed: bool,
 }
@@ -55,8 +52,14 @@ pub(super) struct Broker<P> {
 pub(super) enum Link<P> {
     Down,
     /// Dialing and the first answer share one time limit.
-    Dialing { conn: ConnId, deadline: Instant },
-    ExpectApiVersions { session: Session<P>, deadline: Instant },
+    Dialing {
+        conn: ConnId,
+        deadline: Instant,
+    },
+    ExpectApiVersions {
+        session: Session<P>,
+        deadline: Instant,
+    },
     Ready(Session<P>),
 }
 
@@ -107,7 +110,12 @@ impl Versions {
         if version >= min && version >= ours.0 {
             return Ok(version);
         }
-        Err(format!("it offers {} in versions {min} to {max}, and {} to {} are needed", api.name(), ours.0, ours.1))
+        Err(format!(
+            "it offers {} in versions {min} to {max}, and {} to {} are needed",
+            api.name(),
+            ours.0,
+            ours.1
+        ))
     }
 }
 
@@ -187,6 +195,7 @@ impl<P> Broker<P> {
             retry_at: None,
             last_attempt: None,
             throttled_until: None,
+            greets_in: ApiKey::ApiVersions.max_version(),
             listed: true,
         }
     }
@@ -216,7 +225,9 @@ impl<P> Broker<P> {
             return None;
         }
         match &mut self.link {
-            Link::Ready(session) if session.in_flight.len() + waiting_writes(session) < max_in_flight => Some(session),
+            Link::Ready(session) if session.in_flight.len() + waiting_writes(session) < max_in_flight => {
+                Some(session)
+            }
             _ => None,
         }
     }
@@ -246,8 +257,7 @@ fn waiting_writes<P>(session: &Session<P>) -> usize {
 
 impl<P> Brokers<P> {
     pub(super) fn new(bootstrap: &[(String, u16)]) -> Self {
-        let mut brokers =
-            Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0 };
+        let mut brokers = Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0 };
         for (i, (host, port)) in bootstrap.iter().enumerate() {
             let node = -1 - i as i32;
             brokers.nodes.insert(node, Broker::new(host.as_str().into(), *port, node, None));
@@ -278,7 +288,12 @@ impl<P> Brokers<P> {
         }
         for broker in answer {
             if !makes_sense(broker) {
-                log::warn!("ignoring broker {} at {:?}:{}: not an address", broker.node_id, broker.host, broker.port);
+                log::warn!(
+                    "ignoring broker {} at {:?}:{}: not an address",
+                    broker.node_id,
+                    broker.host,
+                    broker.port
+                );
                 continue;
             }
             match self.nodes.get_mut(&broker.node_id) {
@@ -313,9 +328,21 @@ impl<P> Brokers<P> {
         }
     }
 
+    /// Nobody but the addresses that the user gave counts, until metadata says otherwise.
+    pub(super) fn use_bootstrap_alone(&mut self) {
+        for (node, broker) in &mut self.nodes {
+            broker.listed = *node < 0;
+        }
+    }
+
     /// A node to ask something that any broker can answer: the ready one with the least to do. `Err`: the best one to
     /// dial, if any may be dialed now and none is being dialed.
-    pub(super) fn least_loaded(&mut self, now: Instant, max_in_flight: usize, random: u64) -> Result<i32, Option<i32>> {
+    pub(super) fn least_loaded(
+        &mut self,
+        now: Instant,
+        max_in_flight: usize,
+        random: u64,
+    ) -> Result<i32, Option<i32>> {
         let mut best: Option<(usize, i32)> = None;
         let mut dialing = false;
         let mut dialable: Option<(Option<Instant>, i32)> = None;
@@ -425,7 +452,7 @@ impl<P> Brokers<P> {
             }
             Link::Down | Link::Dialing { .. } => {}
         }
-        Some(Lost { node, requests, was_ready, label: Arc::clone(&broker.label) })
+        Some(Lost { node, requests, label: Arc::clone(&broker.label) })
     }
 
     /// Connections whose time for dialing, for answering or for being idle is over, and why.
@@ -437,9 +464,7 @@ impl<P> Brokers<P> {
                 Link::ExpectApiVersions { session, deadline } if *deadline <= now => {
                     Some((session.conn, Overdue::Setup))
                 }
-                Link::Ready(session) => {
-                    session.overdue(now, max_idle).map(|overdue| (session.conn, overdue))
-                }
+                Link::Ready(session) => session.overdue(now, max_idle).map(|overdue| (session.conn, overdue)),
                 _ => None,
             })
             .collect()
@@ -469,7 +494,6 @@ fn makes_sense(broker: &BrokerAnswer) -> bool {
 pub(super) struct Lost<P> {
     pub(super) node: i32,
     pub(super) requests: Vec<P>,
-    pub(super) was_ready: bool,
     pub(super) label: Arc<str>,
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Metadata {
     /// Answers in a row that brought nothing new although something was missing.
     fruitless: u32,
     in_flight: bool,
+    /// Something was asked for that the request under way does not ask for.
+    want_again: bool,
     pub(super) cluster_id: Option<String>,
     /// What stands in the way of an answer, for whoever waits for one.
     pub(super) last_error: Option<String>,
@@ -76,6 +78,7 @@ impl Metadata {
             failures: 0,
             fruitless: 0,
             in_flight: false,
+            want_again: false,
             cluster_id: None,
             last_error: None,
         }
@@ -90,14 +93,20 @@ impl Metadata {
             }
             return;
         }
-        let topic =
-            Topic { name: Arc::clone(name), id: NO_ID, partitions: Vec::new(), error: None, used: now, view: None };
+        let topic = Topic {
+            name: Arc::clone(name),
+            id: NO_ID,
+            partitions: Vec::new(),
+            error: None,
+            used: now,
+            view: None,
+        };
         self.topics.insert(id, topic);
         self.by_name.insert(Arc::clone(name), id);
         self.fruitless = 0;
         self.failures = 0;
         self.not_before = now;
-        self.want(now);
+        self.want_newer(now);
     }
 
     /// Somebody needs to know more than is known: a partition beyond the last, a leader.
@@ -109,9 +118,26 @@ impl Metadata {
         !self.topics.is_empty()
     }
 
-    /// The wait for an answer counts anew: another way of getting one has begun.
-    pub(super) fn restart_wait(&mut self, now: Instant) {
+    /// Forgets who leads what and which cluster this is, and asks anew. Topics and their partitions stay known.
+    pub(super) fn start_again(&mut self, now: Instant) -> Vec<Leadership> {
         self.wanted_since = Some(now);
+        self.cluster_id = None;
+        let mut changes = Vec::new();
+        for (id, topic) in &mut self.topics {
+            topic.id = NO_ID;
+            topic.view = None;
+            for (index, partition) in topic.partitions.iter_mut().enumerate() {
+                partition.leader = None;
+                changes.push(partition.leadership(*id, index, false));
+            }
+        }
+        changes
+    }
+
+    /// What an answer that is under way says may be outdated already: another one is needed after it.
+    pub(super) fn want_newer(&mut self, now: Instant) {
+        self.want(now);
+        self.want_again |= self.in_flight;
     }
 
     /// When the next request is due; `None` while one is under way or nothing is tracked.
@@ -179,7 +205,9 @@ impl Metadata {
         let mut changes = Vec::new();
         let mut incomplete = false;
         for topic in &answer.topics {
-            let Some(id) = topic.name.as_deref().and_then(|name| self.by_name.get(name).copied()) else { continue };
+            let Some(id) = topic.name.as_deref().and_then(|name| self.by_name.get(name).copied()) else {
+                continue;
+            };
             let known = self.topics.get_mut(&id).expect("every name belongs to a tracked topic");
             incomplete |= known.apply(id, topic, epochs_are_reliable, &mut changes);
         }
@@ -199,11 +227,20 @@ impl Metadata {
             self.fruitless = 0;
             self.not_before = now + pause(0);
         }
+        if std::mem::take(&mut self.want_again) {
+            self.want(now);
+        }
         changes
     }
 
     /// A broker that refused a batch names the leader. Believed only if it is newer than what is known.
-    pub(super) fn hint(&mut self, id: TopicId, partition: i32, leader: i32, epoch: i32) -> Option<Leadership> {
+    pub(super) fn hint(
+        &mut self,
+        id: TopicId,
+        partition: i32,
+        leader: i32,
+        epoch: i32,
+    ) -> Option<Leadership> {
         let topic = self.topics.get_mut(&id)?;
         let known = topic.partitions.get_mut(usize::try_from(partition).ok()?)?;
         if epoch <= known.epoch {
@@ -256,9 +293,12 @@ impl Topic {
             return true;
         }
         self.error = None;
-        let recreated = self.id != NO_ID && answer.topic_id != NO_ID && self.id != answer.topic_id;
+        // With an id that is not the one known, or where none is known any more, epochs may begin anew.
+        let is_other = answer.topic_id != NO_ID && self.id != answer.topic_id;
+        let recreated = is_other && self.id != NO_ID;
         self.id = answer.topic_id;
-        let count = answer.partitions.iter().map(|p| p.index + 1).max().unwrap_or(0).clamp(0, MAX_PARTITIONS) as usize;
+        let count = answer.partitions.iter().map(|p| p.index + 1).max().unwrap_or(0).clamp(0, MAX_PARTITIONS)
+            as usize;
         for (index, gone) in self.partitions.iter_mut().enumerate().skip(count) {
             gone.leader = None;
             changes.push(gone.leadership(id, index, recreated));
@@ -267,11 +307,12 @@ impl Topic {
         let mut incomplete = false;
         for partition in &answer.partitions {
             incomplete |= partition.error.is_invalid_metadata() || partition.leader_id < 0;
-            let Some(known) = usize::try_from(partition.index).ok().and_then(|i| self.partitions.get_mut(i)) else {
+            let Some(known) = usize::try_from(partition.index).ok().and_then(|i| self.partitions.get_mut(i))
+            else {
                 continue;
             };
             let outdated = epochs_are_reliable
-                && !recreated
+                && !is_other
                 && partition.leader_epoch >= 0
                 && partition.leader_epoch < known.epoch;
             if !outdated {

@@ -172,7 +172,6 @@ impl Engine {
 
     pub(crate) fn handle_chunk(&mut self, now: Instant, mut chunk: Chunk) {
         self.woken(now);
-        let cells = Arc::clone(chunk.cells());
         let opened = chunk.opened();
         let mut last_topic = None;
         while let Some(record) = chunk.take_next() {
@@ -181,18 +180,7 @@ impl Engine {
                 self.metadata.track(now, record.topic, self.hub.topics().name(record.topic));
             }
             let random = &mut self.random;
-            self.accumulator.append(
-                now,
-                opened,
-                record.topic,
-                record.partition,
-                record.timestamp,
-                record.body,
-                &cells,
-                record.cell,
-                record.callback,
-                || random.next(),
-            );
+            self.accumulator.append(now, opened, record, &mut || random.next());
         }
         self.hub.recycle(chunk.into_buffer());
     }
@@ -253,7 +241,7 @@ impl Engine {
         self.woken(now);
         let Some(node) = self.brokers.node_of(conn) else { return };
         if self.brokers.connected(now, node).is_some() {
-            self.ask_versions(now, node, ApiKey::ApiVersions.max_version());
+            self.ask_versions(now, node);
         }
     }
 
@@ -264,6 +252,9 @@ impl Engine {
     }
 
     pub(crate) fn handle_received(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.woken(now);
         if let Some(session) = self.session(conn) {
             session.frames.push(bytes);
@@ -329,7 +320,7 @@ impl Engine {
             ProducerId::Wanted { not_before, .. } if self.has_use_for_an_id() => Some(not_before),
             _ => None,
         };
-        let ready = self.accumulator.ready_nodes();
+        let ready = self.accumulator.ready_nodes(now);
         let brokers = self.brokers.nodes.iter().filter_map(|(node, broker)| {
             let wanted = ready.contains(node) || (wants_any_broker && broker.listed);
             let retry = if matches!(broker.link, Link::Down) { broker.retry_at } else { None };
@@ -402,7 +393,7 @@ impl Engine {
         if self.settings.metadata_recovery_rebootstrap
             && self.metadata.overdue(now) > self.settings.rebootstrap_trigger
         {
-            self.rebootstrap(now);
+            self.rebootstrap(now, "no metadata for metadata.recovery.rebootstrap.trigger.ms");
         }
         if !self.metadata.is_due(now) {
             return;
@@ -419,7 +410,9 @@ impl Engine {
         let names = self.metadata.begin();
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         let request = MetadataRequest { topics: Some(&names), allow_auto_topic_creation: true };
-        self.request(now, node, ApiKey::Metadata, version, Purpose::Metadata, |out| request.encode(version, out));
+        self.request(now, node, ApiKey::Metadata, version, Purpose::Metadata, |out| {
+            request.encode(version, out)
+        });
     }
 
     /// A broker that can be asked now. If there is none, one is dialed.
@@ -445,16 +438,20 @@ impl Engine {
         None
     }
 
-    /// Metadata has not been had for too long: whoever is connected seems not to know (KIP-1102).
-    fn rebootstrap(&mut self, now: Instant) {
-        log::info!("no metadata for {:?}: starting again from bootstrap.servers", self.metadata.overdue(now));
+    /// Whoever is known is not to be trusted any more: starts again from the addresses that the user gave (KIP-899,
+    /// KIP-1102). Records wait meanwhile.
+    fn rebootstrap(&mut self, now: Instant, why: &str) {
+        log::warn!("starting again from bootstrap.servers: {why}");
         let conns: Vec<ConnId> =
             self.brokers.nodes.iter().filter(|(node, _)| **node >= 0).filter_map(|(_, b)| b.conn()).collect();
         for conn in conns {
-            self.hang_up(now, conn, "metadata could not be had for metadata.recovery.rebootstrap.trigger.ms");
+            self.hang_up(now, conn, why);
         }
-        self.brokers.use_bootstrap();
-        self.metadata.restart_wait(now);
+        self.brokers.use_bootstrap_alone();
+        for change in self.metadata.start_again(now) {
+            self.lead(now, change);
+        }
+        self.publish();
     }
 
     fn has_use_for_an_id(&self) -> bool {
@@ -496,7 +493,8 @@ impl Engine {
 
     fn no_producer_id(&mut self, now: Instant, failures: u32, code: ErrorCode, message: Option<String>) {
         let pause = self.retry.delay(failures, self.random.next());
-        self.producer_id = ProducerId::Wanted { not_before: now + pause, failures: failures.saturating_add(1) };
+        self.producer_id =
+            ProducerId::Wanted { not_before: now + pause, failures: failures.saturating_add(1) };
         if code.is_retriable() {
             log::debug!("no producer id yet: {code}");
             return;
@@ -536,13 +534,24 @@ impl Engine {
     }
 
     fn versions_answered(&mut self, now: Instant, node: i32, version: i16, body: &[u8]) -> Answered {
-        let answer =
-            ApiVersionsResponse::decode(version, body).map_err(|e| (Purpose::ApiVersions, broken(ApiKey::ApiVersions, &e)))?;
+        let answer = ApiVersionsResponse::decode(version, body)
+            .map_err(|e| (Purpose::ApiVersions, broken(ApiKey::ApiVersions, &e)))?;
         if answer.error == ErrorCode::UNSUPPORTED_VERSION && version > 0 {
             // The broker lists what it can do in any case; if not, every broker knows version 0.
             let offered = answer.api_keys.iter().find(|(key, ..)| *key == ApiKey::ApiVersions.key());
             let lower = offered.map_or(0, |(_, _, max)| (*max).clamp(0, version - 1));
-            self.ask_versions(now, node, lower);
+            if let Some(broker) = self.brokers.get(node) {
+                broker.greets_in = lower;
+            }
+            self.ask_versions(now, node);
+            return Ok(());
+        }
+        if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap {
+            self.rebootstrap(now, "a broker belongs to another cluster or is another node than it was");
+            // The id may be another producer's there.
+            if self.producer_id != ProducerId::NotNeeded {
+                self.accumulator.forget_identity(now);
+            }
             return Ok(());
         }
         if answer.error != ErrorCode::NONE {
@@ -563,8 +572,9 @@ impl Engine {
         self.throttle(now, node, version >= 6, answer.throttle_time_ms);
         if answer.error != ErrorCode::NONE || answer.brokers.is_empty() {
             self.metadata_failed(now);
-            if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap {
-                self.rebootstrap(now);
+            if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap
+            {
+                self.rebootstrap(now, "a broker asked for it");
             }
             self.note_metadata_error(match answer.error {
                 ErrorCode::NONE => "the broker named no brokers in its answer".into(),
@@ -580,7 +590,8 @@ impl Engine {
         }
         let (accumulator, retry, random) = (&self.accumulator, self.retry, self.random.next());
         let pause = |fruitless| retry.delay(fruitless, random);
-        let changes = self.metadata.apply(now, &answer, version >= 9, pause, |topic| accumulator.has_batches(topic));
+        let changes =
+            self.metadata.apply(now, &answer, version >= 9, pause, |topic| accumulator.has_batches(topic));
         for change in changes {
             self.lead(now, change);
         }
@@ -675,12 +686,20 @@ impl Engine {
                 self.hang_up(
                     now,
                     conn,
-                    &format!("no answer to {} in {waited:.1?} (request.timeout.ms={})", api.name(), limit.as_millis()),
+                    &format!(
+                        "no answer to {} in {waited:.1?} (request.timeout.ms={})",
+                        api.name(),
+                        limit.as_millis()
+                    ),
                 );
             }
             Overdue::Write => {
                 let limit = self.settings.request_timeout.as_millis();
-                self.hang_up(now, conn, &format!("a request could not be written (request.timeout.ms={limit})"));
+                self.hang_up(
+                    now,
+                    conn,
+                    &format!("a request could not be written (request.timeout.ms={limit})"),
+                );
             }
             Overdue::Idle => self.hang_up(now, conn, "idle for connections.max.idle.ms"),
         }
@@ -695,15 +714,16 @@ impl Engine {
 
     fn lose(&mut self, now: Instant, conn: ConnId, cause: &str) {
         let (reconnect, random) = (self.reconnect, self.random.next());
-        let Some(lost) = self.brokers.lost(now, conn, |failures| reconnect.delay(failures, random)) else { return };
+        let Some(lost) = self.brokers.lost(now, conn, |failures| reconnect.delay(failures, random)) else {
+            return;
+        };
         log::info!("no connection to {}: {cause}", lost.label);
-        let asked_metadata = lost.requests.iter().any(|p| matches!(p, Purpose::Metadata));
         for purpose in lost.requests {
             self.give_up(now, lost.node, purpose, cause);
         }
-        if lost.was_ready || asked_metadata {
-            self.metadata.want(now);
-        }
+        // Whatever it led may have another leader by now: a broker that cannot be reached is as telling as one that
+        // hangs up.
+        self.metadata.want_newer(now);
         self.note_metadata_error(format!("no connection to {}: {cause}", lost.label));
         self.dirty = true;
     }
@@ -717,12 +737,27 @@ impl Engine {
         let broker = self.brokers.get(node).expect("a node that was chosen is known");
         let label = Arc::clone(&broker.label);
         let session = broker.session().expect("a node that was chosen is connected");
-        session.usable(api, i16::MAX).map_err(|reason| format!("broker {label} is too old or too new: {reason}"))
+        session
+            .usable(api, i16::MAX)
+            .map_err(|reason| format!("broker {label} is too old or too new: {reason}"))
     }
 
-    fn ask_versions(&mut self, now: Instant, node: i32, version: i16) {
-        let request = ApiVersionsRequest { software_name: SOFTWARE_NAME, software_version: SOFTWARE_VERSION };
-        self.request(now, node, ApiKey::ApiVersions, version, Purpose::ApiVersions, |out| request.encode(version, out));
+    /// The first request on a connection. Only a broker that can check it is told whom it is meant for, and only where
+    /// it is known: at a bootstrap address any broker will do.
+    fn ask_versions(&mut self, now: Instant, node: i32) {
+        let greets_in = self.brokers.get(node).map_or(0, |b| b.greets_in);
+        let settings = &self.settings;
+        let checks = settings.cluster_check && settings.metadata_recovery_rebootstrap && node >= 0;
+        let cluster = self.metadata.cluster_id.clone().filter(|_| checks);
+        let version = greets_in.min(if cluster.is_some() { CHECKING_VERSION } else { CHECKING_VERSION - 1 });
+        let request = ApiVersionsRequest {
+            software_name: SOFTWARE_NAME,
+            software_version: SOFTWARE_VERSION,
+            addressee: cluster.as_deref().map(|cluster| (cluster, node)),
+        };
+        self.request(now, node, ApiKey::ApiVersions, version, Purpose::ApiVersions, |out| {
+            request.encode(version, out);
+        });
     }
 
     fn request(
@@ -735,7 +770,8 @@ impl Engine {
         body: impl FnOnce(&mut Vec<u8>),
     ) {
         let deadline = now + self.settings.request_timeout;
-        let session = self.brokers.get(node).and_then(|b| b.session()).expect("a node that is asked is connected");
+        let session =
+            self.brokers.get(node).and_then(|b| b.session()).expect("a node that is asked is connected");
         let correlation = session.next_correlation();
         let head = frame::request(api, version, correlation, &self.settings.client_id, body);
         let conn = session.conn;
@@ -777,6 +813,9 @@ impl Random {
         z ^ (z >> 31)
     }
 }
+
+/// The version of ApiVersions that says whom it is meant for.
+const CHECKING_VERSION: i16 = 5;
 
 const SOFTWARE_NAME: &str = env!("CARGO_PKG_NAME");
 const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");

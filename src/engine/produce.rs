@@ -22,7 +22,7 @@ use crate::{
 
 impl Engine {
     pub(super) fn send_ready(&mut self, now: Instant) {
-        for node in self.accumulator.ready_nodes() {
+        for node in self.accumulator.ready_nodes(now) {
             let Some(broker) = self.brokers.get(node) else {
                 // A leader without an address: metadata that is being put together.
                 self.metadata.want(now);
@@ -56,7 +56,10 @@ impl Engine {
             Ok(version) => self.transmit_batches(now, node, version, &taken),
             Err(reason) => {
                 for entry in taken {
-                    let cause = DeliveryCause::Broker { code: ErrorCode::UNSUPPORTED_VERSION, message: Some(reason.clone()) };
+                    let cause = DeliveryCause::Broker {
+                        code: ErrorCode::UNSUPPORTED_VERSION,
+                        message: Some(reason.clone()),
+                    };
                     self.fail(now, entry.key, cause, Some(node));
                 }
             }
@@ -96,7 +99,8 @@ impl Engine {
             timeout_ms: i32::try_from(self.settings.request_timeout.as_millis()).unwrap_or(i32::MAX),
             topics: &topics,
         };
-        let session = self.brokers.get(node).and_then(|b| b.session()).expect("a node that takes is connected");
+        let session =
+            self.brokers.get(node).and_then(|b| b.session()).expect("a node that takes is connected");
         let correlation = session.next_correlation();
         let frame = request.encode_frame(version, correlation, &self.settings.client_id);
         let (conn, deadline) = (session.conn, now + self.settings.request_timeout);
@@ -142,7 +146,9 @@ impl Engine {
                         expected = i + 1;
                         self.batch_answered(now, node, &entry, partition);
                     }
-                    None => log::warn!("a broker answered for partition {} that was not asked", partition.index),
+                    None => {
+                        log::warn!("a broker answered for partition {} that was not asked", partition.index)
+                    }
                 }
             }
         }
@@ -210,6 +216,7 @@ impl Engine {
                 self.fail(now, sent.key, broker_says(answer), Some(node));
                 self.accumulator.abandon_identity(now, slot);
             }
+            Verdict::Fail { .. } if self.fail_bad_records(now, node, sent, answer) => {}
             Verdict::Fail { may_have_been_written } => {
                 if let Some(batch) = self.accumulator.batch_mut(sent.key) {
                     batch.may_have_been_written |= may_have_been_written;
@@ -219,11 +226,42 @@ impl Engine {
         }
     }
 
+    /// The broker refused a batch because of some of its records, and says which (KIP-467): those fail, each for its
+    /// own reason, and the others are sent again without them. `false`: it does not say, or nothing that makes sense.
+    fn fail_bad_records(&mut self, now: Instant, node: i32, sent: &Sent, answer: &PartitionResponse) -> bool {
+        if !matches!(answer.error, ErrorCode::INVALID_RECORD | ErrorCode::INVALID_TIMESTAMP) {
+            return false;
+        }
+        // A batch of which an earlier attempt may have got into the log must not go there again in other company.
+        let Some(batch) = self.accumulator.batch(sent.key).filter(|b| !b.expired && !b.may_have_been_written)
+        else {
+            return false;
+        };
+        let mut bad: Vec<i32> = answer.record_errors.iter().map(|(index, _)| *index).collect();
+        bad.sort_unstable();
+        bad.dedup();
+        if bad.is_empty() || bad[0] < 0 || bad.last().is_some_and(|last| *last >= batch.records) {
+            return false;
+        }
+        let attempts = batch.attempts;
+        for (index, mut outcast) in self.accumulator.sort_out(now, sent.key, &bad) {
+            let said =
+                answer.record_errors.iter().find(|(at, _)| *at == index).and_then(|(_, text)| text.clone());
+            let message = said.or_else(|| answer.error_message.clone()).map(|text| printable(&text));
+            outcast.attempts = attempts;
+            let cause = DeliveryCause::Broker { code: answer.error, message };
+            let error = self.describe(now, &outcast, cause, Some(node), false);
+            self.settle(outcast, Outcome::Failed(error));
+        }
+        true
+    }
+
     /// No answer will come: the batches may or may not be in the log.
     pub(super) fn produce_unanswered(&mut self, now: Instant, node: i32, sent: Vec<Sent>, cause: &str) {
         self.metadata.want(now);
         for entry in sent {
-            let cause = DeliveryCause::Broker { code: ErrorCode::NETWORK_EXCEPTION, message: Some(cause.to_owned()) };
+            let cause =
+                DeliveryCause::Broker { code: ErrorCode::NETWORK_EXCEPTION, message: Some(cause.to_owned()) };
             self.retry_or_fail(now, node, entry.key, cause, true);
         }
     }
@@ -235,7 +273,14 @@ impl Engine {
         }
     }
 
-    fn retry_or_fail(&mut self, now: Instant, node: i32, key: BatchKey, cause: DeliveryCause, maybe_written: bool) {
+    fn retry_or_fail(
+        &mut self,
+        now: Instant,
+        node: i32,
+        key: BatchKey,
+        cause: DeliveryCause,
+        maybe_written: bool,
+    ) {
         let Some(batch) = self.accumulator.batch_mut(key) else { return };
         batch.may_have_been_written |= maybe_written;
         if batch.expired {
@@ -330,10 +375,15 @@ impl Engine {
     fn complete(&mut self, now: Instant, key: BatchKey, outcome: Outcome) {
         let failed = matches!(outcome, Outcome::Failed(_));
         let refused = failed && self.accumulator.batch(key).is_some_and(|b| !b.may_have_been_written);
-        let Some(mut batch) = self.accumulator.finish(now, key, refused) else { return };
+        let Some(batch) = self.accumulator.finish(now, key, refused) else { return };
         if !failed {
             self.accumulator.confirm(now, batch.slot);
         }
+        self.settle(batch, outcome);
+    }
+
+    /// Tells the handles of a batch that is out of every queue, by way of its callbacks if it has any.
+    fn settle(&mut self, mut batch: Batch, outcome: Outcome) {
         let runs = std::mem::take(&mut batch.runs);
         if batch.callbacks.is_empty() {
             settle(&mut self.settling, runs, &outcome);

@@ -10,6 +10,8 @@
 //!
 //! One seed again: `SIM_SEED=17 cargo test --lib engine::sim`; more of them: `SIM_RUNS=10000 cargo test --lib engine::sim`.
 
+#![allow(clippy::disallowed_methods, reason = "an `Instant` to begin with comes from nowhere else")]
+
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     pin::Pin,
@@ -27,6 +29,7 @@ use crate::{
         Api, Fault,
         model::{ClusterModel, ModelConfig, Reaction},
     },
+    wire::record::body_len,
 };
 
 const TOPIC: &str = "t";
@@ -183,6 +186,7 @@ impl Sim {
             key: None,
             value: Some(value.as_bytes()),
             headers: &Headers::new(),
+            body_len: body_len(None, Some(value.as_bytes()), &[]),
             callback: None,
         };
         match self.hub.append(entry, &mut Patience::never()) {
@@ -280,8 +284,13 @@ impl Sim {
                     self.happen(Event::Refused(conn));
                     return;
                 }
-                let fresh =
-                    Conn { node, open: true, inbox: VecDeque::new(), last_arrival: self.now, last_delivery: self.now };
+                let fresh = Conn {
+                    node,
+                    open: true,
+                    inbox: VecDeque::new(),
+                    last_arrival: self.now,
+                    last_delivery: self.now,
+                };
                 self.conns.insert(conn, fresh);
                 self.engine.handle_connected(now, conn);
             }
@@ -420,7 +429,8 @@ impl Sim {
                 fault(self, "appended, error answered", Fault::AppendThenError(ErrorCode(code)));
             }
             7 | 8 => {
-                let code = [2, 3, 5, 6, 7, 9, 13, 19, 20, 56, 72, 74, 75, 89, 100, 9999][self.below(16) as usize];
+                let code =
+                    [2, 3, 5, 6, 7, 9, 13, 19, 20, 56, 72, 74, 75, 89, 100, 9999][self.below(16) as usize];
                 fault(self, "retriable error", Fault::Error(ErrorCode(code)));
             }
             9 => {
@@ -462,7 +472,8 @@ impl Sim {
     }
 
     fn cut(&mut self, node: i32) {
-        let conns: Vec<ConnId> = self.conns.iter().filter(|(_, c)| c.node == node).map(|(id, _)| *id).collect();
+        let conns: Vec<ConnId> =
+            self.conns.iter().filter(|(_, c)| c.node == node).map(|(id, _)| *id).collect();
         for conn in conns {
             self.close_far_end(conn);
         }
@@ -577,7 +588,10 @@ impl Sim {
         assert_eq!(self.hub.budget().free(), self.settings.buffer_memory, "seed {seed}: memory is missing");
         // The trouble is over: what is sent now arrives.
         let before = self.records.len();
-        assert!(self.send(Some(0)) && self.send(Some(1)) && self.send(Some(2)), "seed {seed}: refused after the night");
+        assert!(
+            self.send(Some(0)) && self.send(Some(1)) && self.send(Some(2)),
+            "seed {seed}: refused after the night"
+        );
         self.run_for(Duration::from_secs(3));
         for sent in &self.records[before..] {
             assert!(matches!(sent.outcome, Some(Ok(_))), "seed {seed}: after the night: {:?}", sent.outcome);

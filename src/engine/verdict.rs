@@ -34,11 +34,15 @@ pub(super) fn judge(code: ErrorCode, idempotent: bool, attempt: u32) -> Verdict 
         // A duplicate of something that was never sent: the numbers are somebody else's. Calling it delivered would
         // lose the records silently.
         ErrorCode::DUPLICATE_SEQUENCE_NUMBER if idempotent => Verdict::OutOfOrder,
-        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID if idempotent => Verdict::OutOfOrder,
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID if idempotent => {
+            Verdict::OutOfOrder
+        }
         ErrorCode::INVALID_PRODUCER_EPOCH if idempotent => Verdict::NewProducerId,
         ErrorCode::MESSAGE_TOO_LARGE => Verdict::Split,
         // A disk or a cable flips bits once; an encoder that is wrong is wrong every time.
-        ErrorCode::CORRUPT_MESSAGE if attempt > CORRUPT_ATTEMPTS => Verdict::Fail { may_have_been_written: false },
+        ErrorCode::CORRUPT_MESSAGE if attempt > CORRUPT_ATTEMPTS => {
+            Verdict::Fail { may_have_been_written: false }
+        }
         ErrorCode::REQUEST_TIMED_OUT
         | ErrorCode::NETWORK_EXCEPTION
         | ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND

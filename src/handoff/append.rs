@@ -20,10 +20,9 @@ use super::{
 };
 use crate::{
     delivery::DeliveryFuture,
-    error::{ErrorCode, SendErrorKind},
+    error::{ErrorCode, SendError, SendErrorKind},
     partitioner::partition_for_key,
     record::Headers,
-    wire::record::body_len,
 };
 
 /// A record on its way in.
@@ -35,6 +34,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: &'a Headers,
+    /// Of key, value and headers in wire form.
+    pub(crate) body_len: usize,
     pub(crate) callback: Option<Callback>,
 }
 
@@ -53,6 +54,8 @@ pub(crate) enum Partition {
 enum Lack {
     /// The lane is shut.
     Life,
+    /// No topic can have this name; the rule that it breaks.
+    Name(&'static str),
     Metadata(TopicId),
     Memory,
     Room,
@@ -75,10 +78,10 @@ impl Hub {
         &self,
         mut entry: Entry<'_>,
         patience: &mut Patience,
-    ) -> Result<DeliveryFuture, SendErrorKind> {
+    ) -> Result<DeliveryFuture, SendError> {
         let mut draft = Draft::new(&entry, &self.config);
         if draft.charge > self.budget.0.limit() {
-            return Err(self.too_large(entry.topic, draft.charge));
+            return Err(self.too_large(entry.topic, draft.charge).into());
         }
         let mut held = Held::nothing(self);
         loop {
@@ -97,7 +100,7 @@ impl Hub {
         partition: Option<i32>,
         patience: &mut Patience,
     ) -> Result<(TopicId, Arc<TopicView>), SendErrorKind> {
-        let id = self.topics.intern(topic);
+        let id = self.topics.intern(topic).map_err(|reason| illegal(topic, reason))?;
         Ok((id, self.await_view(id, topic, partition, patience)?))
     }
 
@@ -114,7 +117,7 @@ impl Hub {
         if lane.shut {
             return Err(Lack::Life);
         }
-        let (topic, count) = lane.know(entry.topic, &self.topics, &self.published);
+        let (topic, count) = lane.know(entry.topic, &self.topics, &self.published).map_err(Lack::Name)?;
         let partition = match entry.partition {
             Partition::Explicit(partition) if (0..count).contains(&partition) => partition,
             Partition::Key | Partition::Open if count > 0 => match entry.key {
@@ -190,6 +193,7 @@ impl Hub {
     ) -> Result<(), SendErrorKind> {
         match lack {
             Lack::Life => Err(self.ended().send_error()),
+            Lack::Name(reason) => Err(illegal(entry.topic, reason)),
             Lack::Metadata(topic) => {
                 let partition = match entry.partition {
                     Partition::Explicit(partition) => Some(partition),
@@ -258,9 +262,6 @@ impl Hub {
                 return Err(self.ended().send_error());
             }
             let snapshot = self.published.current();
-            if let Some(cause) = &snapshot.failure {
-                return Err(SendErrorKind::Failed { cause: cause.to_string() });
-            }
             let view = snapshot.topic(id);
             if let Some(code) = view.and_then(|view| view.error).filter(|&code| refuses(code)) {
                 return Err(self.refused(id, topic, code));
@@ -280,16 +281,12 @@ impl Hub {
     }
 
     fn refused(&self, id: TopicId, topic: &str, code: ErrorCode) -> SendErrorKind {
-        let topic = topic.to_owned();
         if code == ErrorCode::INVALID_TOPIC_EXCEPTION {
-            return SendErrorKind::InvalidTopic {
-                topic,
-                reason: "the cluster refuses it (INVALID_TOPIC_EXCEPTION)",
-            };
+            return illegal(topic, "the cluster refuses it (INVALID_TOPIC_EXCEPTION)");
         }
         // An administrator may have granted by the next call what was lacking at the last look.
         self.wish(id);
-        SendErrorKind::Refused { topic, code }
+        SendErrorKind::Refused { topic: topic.to_owned(), code }
     }
 
     #[cold]
@@ -328,8 +325,10 @@ impl Hub {
     #[inline]
     fn mark_used(&self, lane: usize) {
         if self.used_lanes.load(Ordering::Acquire) <= lane {
-            // Before the lane is locked for the first time. The sender thread stores the level, then reads this; here
-            // it is written, then the level is read. So it looks into the lane, or the level is seen.
+            // Before the lane is locked for the first time. The sender thread stores the level, then reads this;
+            // here it is written, then the level is read. So the lane is looked into, or the level is seen; also by
+            // a thread that finds its lane counted by another one, since it reads this first and the level in
+            // SeqCst order.
             self.used_lanes.fetch_max(lane + 1, Ordering::SeqCst);
             fence(Ordering::SeqCst);
         }
@@ -339,13 +338,17 @@ impl Hub {
 impl Draft {
     #[inline]
     fn new(entry: &Entry<'_>, config: &HubConfig) -> Self {
-        let body_len = body_len(entry.key, entry.value, entry.headers.entries());
+        let body_len = entry.body_len;
         let charge = charge(body_len);
         // What could never be accepted is not worth encoding.
         let alone = (size(body_len) > config.chunk_bytes && charge <= config.buffer_memory)
             .then(|| encode_alone(body_len, entry.key, entry.value, entry.headers));
         Self { body_len, charge, alone }
     }
+}
+
+fn illegal(topic: &str, reason: &'static str) -> SendErrorKind {
+    SendErrorKind::InvalidTopic { topic: topic.to_owned(), reason }
 }
 
 fn length(bytes: Option<&[u8]>) -> i32 {

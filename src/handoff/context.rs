@@ -18,8 +18,6 @@ pub(crate) enum End {
     Closed,
     /// The thread ended on its own: a panic, or a system call without which it cannot go on.
     SenderDied(Arc<str>),
-    /// The thread gave up because the cluster refused this producer for good.
-    Failed(Arc<str>),
 }
 
 impl End {
@@ -28,7 +26,6 @@ impl End {
         match self {
             Self::Closed => DeliveryCause::Closed,
             Self::SenderDied(cause) => DeliveryCause::SenderDied(Arc::clone(cause)),
-            Self::Failed(cause) => DeliveryCause::Failed(Arc::clone(cause)),
         }
     }
 
@@ -36,9 +33,7 @@ impl End {
     pub(crate) fn send_error(&self) -> SendErrorKind {
         match self {
             Self::Closed => SendErrorKind::Closed,
-            Self::SenderDied(cause) | Self::Failed(cause) => {
-                SendErrorKind::Failed { cause: cause.to_string() }
-            }
+            Self::SenderDied(cause) => SendErrorKind::Failed { cause: cause.to_string() },
         }
     }
 
@@ -46,7 +41,7 @@ impl End {
     pub(crate) fn flush_error(&self) -> FlushError {
         match self {
             Self::Closed => FlushError::Closed,
-            Self::SenderDied(cause) | Self::Failed(cause) => FlushError::Failed { cause: cause.to_string() },
+            Self::SenderDied(cause) => FlushError::Failed { cause: cause.to_string() },
         }
     }
 
@@ -54,7 +49,7 @@ impl End {
     pub(crate) fn cause(&self) -> Option<&Arc<str>> {
         match self {
             Self::Closed => None,
-            Self::SenderDied(cause) | Self::Failed(cause) => Some(cause),
+            Self::SenderDied(cause) => Some(cause),
         }
     }
 }

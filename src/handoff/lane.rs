@@ -16,7 +16,8 @@ use crate::error::ErrorCode;
 
 #[derive(Default)]
 pub(super) struct Lane {
-    /// Nothing is appended any more.
+    /// No record is let in any more. Read and changed under the lane's lock, so that each record is before or
+    /// behind.
     pub(super) shut: bool,
     /// The records that were not pushed yet; never an empty chunk.
     pub(super) open: Option<Chunk>,
@@ -30,9 +31,15 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// The topic's number, and how many partitions it has: 0 if no record can be accepted for it now.
+    /// The topic's number, and how many partitions it has: 0 if no record can be accepted for it now. An error is the
+    /// rule that its name breaks.
     #[inline]
-    pub(super) fn know(&mut self, topic: &str, topics: &Topics, published: &Published) -> (TopicId, i32) {
+    pub(super) fn know(
+        &mut self,
+        topic: &str,
+        topics: &Topics,
+        published: &Published,
+    ) -> Result<(TopicId, i32), &'static str> {
         self.topics.look_up(topic, topics, published)
     }
 
@@ -81,7 +88,7 @@ impl Lane {
 /// How many partitions a record can choose from; 0 if it must not be accepted now.
 pub(super) fn usable_count(snapshot: &Snapshot, topic: TopicId) -> i32 {
     match snapshot.topic(topic) {
-        Some(view) if snapshot.failure.is_none() && !view.error.is_some_and(refuses) => view.count.max(0),
+        Some(view) if !view.error.is_some_and(refuses) => view.count.max(0),
         _ => 0,
     }
 }
@@ -109,21 +116,31 @@ struct Topic {
 
 impl Familiar {
     #[inline]
-    fn look_up(&mut self, name: &str, topics: &Topics, published: &Published) -> (TopicId, i32) {
+    fn look_up(
+        &mut self,
+        name: &str,
+        topics: &Topics,
+        published: &Published,
+    ) -> Result<(TopicId, i32), &'static str> {
         if published.version() != self.version {
             self.renew(&published.current());
         }
         match self.topics.get(self.last) {
-            Some(topic) if *topic.name == *name => (topic.id, topic.count),
+            Some(topic) if *topic.name == *name => Ok((topic.id, topic.count)),
             _ => self.find_or_learn(name, topics, published),
         }
     }
 
-    fn find_or_learn(&mut self, name: &str, topics: &Topics, published: &Published) -> (TopicId, i32) {
+    fn find_or_learn(
+        &mut self,
+        name: &str,
+        topics: &Topics,
+        published: &Published,
+    ) -> Result<(TopicId, i32), &'static str> {
         if let Some(place) = self.topics.iter().position(|topic| *topic.name == *name) {
             self.last = place;
         } else {
-            let id = topics.intern(name);
+            let id = topics.intern(name)?;
             let snapshot = published.current();
             if snapshot.version != self.version {
                 self.renew(&snapshot);
@@ -139,7 +156,7 @@ impl Familiar {
             }
         }
         let topic = &self.topics[self.last];
-        (topic.id, topic.count)
+        Ok((topic.id, topic.count))
     }
 
     #[cold]
@@ -151,9 +168,10 @@ impl Familiar {
     }
 }
 
-/// The clock, read as seldom as the promise at [`ProducerRecord::timestamp`](crate::ProducerRecord::timestamp) allows:
-/// on the first stamp of a chunk and then on every `period`-th, which doubles while reads fall into the same
-/// millisecond and halves when they do not. Reading it for each record takes a third of all the time a record takes.
+/// The clock, read as seldom as the promise at [`ProducerRecord::timestamp`](crate::ProducerRecord::timestamp)
+/// allows: on the first stamp of a chunk and then on every `period`-th, which doubles while reads fall into the
+/// same millisecond and halves when they do not. Reading it for each record takes a third of all the time a record
+/// takes.
 #[derive(Default)]
 pub(super) struct Clock {
     last: i64,

@@ -18,8 +18,6 @@ pub(crate) struct Snapshot {
     pub(crate) version: u64,
     /// Indexed by [`TopicId`]; `None`, and what lies beyond the end, was never answered.
     pub(crate) topics: Vec<Option<Arc<TopicView>>>,
-    /// What ended this producer for good. No record is accepted any more.
-    pub(crate) failure: Option<Arc<str>>,
     /// Why no newer metadata can be had at the moment: `cannot connect to 127.0.0.1:1: connection refused`.
     pub(crate) last_error: Option<String>,
 }

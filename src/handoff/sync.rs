@@ -1,10 +1,11 @@
 //! The only place in `handoff/` that knows where locks, atomics, threads, channels and clocks come from.
 //!
-//! The model check (`tests/handoff_model`) compiles the rest of `handoff/` over a stand-in for this file, which hands
-//! every step to a scheduler of its own. So what is offered here is no more than what that stand-in can offer as well.
+//! The model check (`tests/handoff_model`) compiles the rest of `handoff/` over a stand-in for this file, which
+//! hands every step to a scheduler of its own. So what is offered here is no more than what that stand-in can offer
+//! as well.
 //!
-//! A lock is never poisoned: no code of a user runs while one is held, and a panic elsewhere must not turn into panics
-//! of every other thread.
+//! A lock is never poisoned: no code of a user runs while one is held, and a panic elsewhere must not turn into
+//! panics of every other thread.
 
 use std::{
     cell::Cell,
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crossbeam_channel::{TryRecvError, TrySendError};
+use crossbeam_channel::TrySendError;
 
 pub(crate) use std::{
     sync::{
@@ -160,10 +161,7 @@ impl<T> Channel<T> {
     }
 
     pub(crate) fn try_recv(&self) -> Option<T> {
-        match self.receiver.try_recv() {
-            Ok(message) => Some(message),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.receiver.try_recv().ok()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -12,6 +12,7 @@ pub(crate) enum ApiKey {
 }
 
 impl ApiKey {
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 4] =
         [Self::Produce, Self::Metadata, Self::ApiVersions, Self::InitProducerId];
 
@@ -45,7 +46,7 @@ impl ApiKey {
     pub(crate) fn max_version(self) -> i16 {
         match self {
             Self::Produce | Self::Metadata => 13,
-            Self::ApiVersions => 4,
+            Self::ApiVersions => 5,
             Self::InitProducerId => 5,
         }
     }

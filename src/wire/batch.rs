@@ -24,8 +24,6 @@ pub(crate) const NO_SEQUENCE: i32 = -1;
 
 /// The codec in the attributes; 0 is none.
 pub(crate) const COMPRESSION_MASK: i16 = 0x07;
-/// The bit in the attributes that says the batch belongs to a transaction.
-pub(crate) const TRANSACTIONAL: i16 = 0x10;
 
 /// What a producer decides about a batch; the rest of the header follows from it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -129,16 +127,7 @@ pub(crate) struct RecordView<'a> {
     pub(crate) body: &'a [u8],
 }
 
-impl<'a> Records<'a> {
-    /// The records of a batch whose header was read before, such as those that were compressed.
-    pub(crate) fn new(header: &BatchHeader, records: &'a [u8]) -> Self {
-        Self {
-            state: State::Reading(Reader::new(records)),
-            base_timestamp: header.base_timestamp,
-            left: header.records_count,
-        }
-    }
-
+impl Records<'_> {
     fn failed(error: DecodeError) -> Self {
         Self { state: State::Failed(error), base_timestamp: 0, left: 0 }
     }
@@ -233,7 +222,10 @@ const MIN_RECORD_HEADER_LEN: usize = 2;
 
 #[cfg(test)]
 mod tests {
-    use super::{super::record::put_body, super::record::put_record, *};
+    use super::{
+        super::record::{RecordHead, put_body, put_record},
+        *,
+    };
     use crate::record::Headers;
 
     /// The batch of two records that the facts of the wire format describe.
@@ -241,11 +233,11 @@ mod tests {
         let mut batch = vec![0; HEADER_LEN];
         let mut body = Vec::new();
         put_body(&mut body, Some(b"k"), Some(b"v"), &[]);
-        put_record(&mut batch, &body, 0, 0);
+        put_record(&mut batch, &RecordHead::new(body.len(), 0, 0), &body);
         body.clear();
         let headers = [("h", None)].into_iter().collect::<Headers>();
         put_body(&mut body, None, Some(b"hello"), headers.entries());
-        put_record(&mut batch, &body, 5, 1);
+        put_record(&mut batch, &RecordHead::new(body.len(), 5, 1), &body);
         write_header(&mut batch, &HEADER);
         batch
     }
@@ -292,10 +284,8 @@ mod tests {
     }
 
     #[test]
-    fn records_that_were_compressed_are_read_with_the_header_of_their_batch() {
-        let batch = two_records();
-        assert_eq!(Records::new(&HEADER, &batch[HEADER_LEN..]).map(Result::unwrap).count(), 2);
-        let mut compressed = batch;
+    fn compressed_records_are_refused() {
+        let mut compressed = two_records();
         write_header(&mut compressed, &BatchHeader { attributes: 2, ..HEADER });
         let error = records(&compressed).next().unwrap().unwrap_err();
         assert_eq!(error, DecodeError { what: "records: they are compressed", at: HEADER_LEN });

@@ -116,23 +116,6 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A byte string that may not be null.
-    pub(crate) fn bytes(&mut self, flexible: bool, what: &'static str) -> Result<&'a [u8], DecodeError> {
-        let at = self.at;
-        self.nullable_bytes(flexible, what)?.ok_or(DecodeError { what, at })
-    }
-
-    pub(crate) fn nullable_bytes(
-        &mut self,
-        flexible: bool,
-        what: &'static str,
-    ) -> Result<Option<&'a [u8]>, DecodeError> {
-        match self.length(flexible, what)? {
-            Some(len) => self.take(len, what).map(Some),
-            None => Ok(None),
-        }
-    }
-
     /// `len` bytes that have no length in front.
     pub(crate) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         if len > self.remaining() {
@@ -233,7 +216,7 @@ impl<'a> Reader<'a> {
         Ok(*bytes)
     }
 
-    /// The length of bytes or of an array; `None` is null.
+    /// The length of an array; `None` is null.
     fn length(&mut self, flexible: bool, what: &'static str) -> Result<Option<usize>, DecodeError> {
         let at = self.at;
         if flexible { self.compact_len(what) } else { plain_len(self.i32(what)?, what, at) }
@@ -300,10 +283,6 @@ pub(crate) fn escaped(text: &str) -> String {
     kept
 }
 
-pub(crate) fn put_i8(out: &mut Vec<u8>, value: i8) {
-    out.push(value.cast_unsigned());
-}
-
 pub(crate) fn put_i16(out: &mut Vec<u8>, value: i16) {
     let mut bytes = [0; 2];
     BigEndian::write_i16(&mut bytes, value);
@@ -344,7 +323,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: i32) {
     put_uvarint(out, zigzag(value));
 }
 
-#[inline]
+#[cfg(test)]
 pub(crate) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     let mut value = zigzag_long(value);
     while value >= 0x80 {
@@ -354,14 +333,8 @@ pub(crate) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     out.push(value as u8);
 }
 
-/// How many bytes [`put_uvarint`] writes.
-#[inline]
-pub(crate) fn uvarint_len(value: u32) -> usize {
-    base128_len(value.into())
-}
-
 /// How many bytes [`put_varint`] writes.
-#[inline]
+#[cfg(test)]
 pub(crate) fn varint_len(value: i32) -> usize {
     base128_len(zigzag(value).into())
 }
@@ -427,18 +400,18 @@ fn put_len(out: &mut Vec<u8>, flexible: bool, len: usize) {
 }
 
 #[inline]
-fn zigzag(value: i32) -> u32 {
+pub(super) fn zigzag(value: i32) -> u32 {
     ((value << 1) ^ (value >> 31)).cast_unsigned()
 }
 
 #[inline]
-fn zigzag_long(value: i64) -> u64 {
+pub(super) fn zigzag_long(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 /// Seven bits a byte without a division: nine sixty-fourths, rounded up, are the same for up to 64 bits.
 #[inline]
-fn base128_len(value: u64) -> usize {
+pub(super) fn base128_len(value: u64) -> usize {
     let bits = 64 - (value | 1).leading_zeros() as usize;
     (bits * 9 + 64) / 64
 }
@@ -512,7 +485,6 @@ mod tests {
             (u32::MAX, &[0xff, 0xff, 0xff, 0xff, 0x0f]),
         ] {
             assert_eq!(written(|out| put_uvarint(out, value)), bytes, "{value}");
-            assert_eq!(uvarint_len(value), bytes.len(), "{value}");
             assert_eq!(Reader::new(bytes).uvarint("v"), Ok(value));
         }
     }
@@ -525,7 +497,6 @@ mod tests {
                 assert_eq!(written(|out| put_varlong(out, long)).len(), varlong_len(long), "{long}");
                 let int = value as i32;
                 assert_eq!(written(|out| put_varint(out, int)).len(), varint_len(int), "{int}");
-                assert_eq!(written(|out| put_uvarint(out, value as u32)).len(), uvarint_len(value as u32));
             }
         }
     }
@@ -581,17 +552,6 @@ mod tests {
         for bytes in [&[3, b'a'][..], &[0xff, 0xff, 0xff, 0xff, 0x0f], &[3, b'a', 0xff]] {
             assert!(Reader::new(bytes).nullable_string(true, "s").is_err(), "{bytes:?}");
         }
-    }
-
-    #[test]
-    fn byte_strings_in_both_forms() {
-        assert_eq!(Reader::new(&[0xff; 4]).nullable_bytes(false, "b"), Ok(None));
-        assert_eq!(Reader::new(&[0]).nullable_bytes(true, "b"), Ok(None));
-        assert!(Reader::new(&[0]).bytes(true, "b").is_err());
-        assert_eq!(Reader::new(&[0, 0, 0, 1, 7]).bytes(false, "b"), Ok(&[7][..]));
-        assert_eq!(Reader::new(&[2, 7]).bytes(true, "b"), Ok(&[7][..]));
-        assert!(Reader::new(&[0xff, 0xff, 0xff, 0xfe]).nullable_bytes(false, "b").is_err());
-        assert!(Reader::new(&[0x7f, 0xff, 0xff, 0xff, 1]).nullable_bytes(false, "b").is_err());
     }
 
     #[test]

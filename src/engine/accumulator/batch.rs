@@ -12,7 +12,7 @@ use crate::{
     handoff::{Cells, PendingCallback, Run, charge},
     wire::{
         batch::{self, BatchHeader, HEADER_LEN},
-        record,
+        record::{self, RecordHead},
         sequence::Sequence,
     },
 };
@@ -61,7 +61,13 @@ enum Bytes {
 }
 
 impl Batch {
-    pub(super) fn new(slot: Slot, created: Instant, mut buffer: Vec<u8>, limit: usize, flush_epoch: u64) -> Self {
+    pub(super) fn new(
+        slot: Slot,
+        created: Instant,
+        mut buffer: Vec<u8>,
+        limit: usize,
+        flush_epoch: u64,
+    ) -> Self {
         buffer.clear();
         buffer.resize(HEADER_LEN, 0);
         Self {
@@ -89,32 +95,44 @@ impl Batch {
         }
     }
 
-    /// Appends a record, unless the batch has no room. An empty batch takes a record of any size.
-    pub(super) fn try_append(&mut self, timestamp: i64, body: &[u8], cells: &Arc<Cells>, cell: u16) -> bool {
-        let Bytes::Open(buffer) = &self.bytes else { return false };
-        if self.records > 0 {
-            let size = record::record_len(body.len(), timestamp.wrapping_sub(self.base_timestamp), self.records);
-            if buffer.len() + size > self.limit {
-                return false;
-            }
-        }
-        self.put(timestamp, body);
+    /// Appends a record and says how many bytes it took; `None` if the batch has no room. An empty batch takes a
+    /// record of any size.
+    #[inline]
+    pub(super) fn try_append(
+        &mut self,
+        timestamp: i64,
+        body: &[u8],
+        cells: &Arc<Cells>,
+        cell: u16,
+    ) -> Option<usize> {
+        let bytes = self.put(timestamp, body, self.limit)?;
         if !self.runs.last_mut().is_some_and(|run| run.extend(cells, cell)) {
             self.runs.push(Run::start(cells, cell));
         }
-        true
+        Some(bytes)
     }
 
-    fn put(&mut self, timestamp: i64, body: &[u8]) {
-        let Bytes::Open(buffer) = &mut self.bytes else { unreachable!("a sealed batch takes no records") };
+    #[inline]
+    fn put(&mut self, timestamp: i64, body: &[u8], limit: usize) -> Option<usize> {
+        let Bytes::Open(buffer) = &mut self.bytes else { return None };
         if self.records == 0 {
             self.base_timestamp = timestamp;
             self.max_timestamp = timestamp;
         }
+        let head = RecordHead::new(body.len(), timestamp.wrapping_sub(self.base_timestamp), self.records);
+        if self.records > 0 && buffer.len() + head.record_len() > limit {
+            return None;
+        }
+        record::put_record(buffer, &head, body);
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        record::put_record(buffer, body, timestamp.wrapping_sub(self.base_timestamp), self.records);
         self.records += 1;
         self.charge += charge(body.len());
+        Some(head.record_len())
+    }
+
+    /// Takes over a record from another batch, of whatever size; its cell comes by itself.
+    fn take_over(&mut self, timestamp: i64, body: &[u8]) {
+        self.put(timestamp, body, usize::MAX).expect("a batch that was just made is open");
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -167,7 +185,7 @@ impl Batch {
             let record = record.expect("a batch of our own can be read");
             let fits = first.records == 0 || first.size() < middle;
             let half = if fits && first.records < self.records - 1 { &mut first } else { &mut second };
-            half.put(record.timestamp, record.body);
+            half.take_over(record.timestamp, record.body);
         }
         second.sequence = self.sequence.map(|sequence| sequence.after(first.records));
         for mut run in std::mem::take(&mut self.runs) {
@@ -186,6 +204,30 @@ impl Batch {
             }
         }
         (first, second)
+    }
+
+    /// Takes the records at `bad` out, each into a batch of its own, and leaves the others together, if there are any.
+    /// All of them are to be numbered anew. `bad` is ascending and without repetition.
+    pub(super) fn sort_out(mut self, bad: &[i32]) -> (Option<Self>, Vec<(i32, Self)>) {
+        let bytes = self.seal();
+        let mut good = self.child(None);
+        let mut outcasts = Vec::new();
+        let mut runs = std::mem::take(&mut self.runs).into_iter().flat_map(Run::into_singles);
+        let mut callbacks = std::mem::take(&mut self.callbacks).into_iter().peekable();
+        for (index, record) in (0..).zip(batch::records(&bytes)) {
+            let record = record.expect("a batch of our own can be read");
+            let is_bad = bad.binary_search(&index).is_ok();
+            if is_bad {
+                outcasts.push((index, self.child(None)));
+            }
+            let home = if is_bad { &mut outcasts.last_mut().expect("just pushed").1 } else { &mut good };
+            if let Some((_, callback)) = callbacks.next_if(|(at, _)| *at == index) {
+                home.callbacks.push((home.records, callback));
+            }
+            home.take_over(record.timestamp, record.body);
+            home.runs.extend(runs.next());
+        }
+        ((good.records > 0).then_some(good), outcasts)
     }
 
     /// An empty batch in the place of this one. It takes no new records, and need not linger.

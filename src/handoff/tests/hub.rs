@@ -148,17 +148,14 @@ fn refusals_for_want_of_metadata() {
     rig.publish_error("t", ErrorCode::INVALID_TOPIC_EXCEPTION);
     let error = send("t", Partition::Open, Patience::new(AGES));
     assert!(matches!(error, SendErrorKind::InvalidTopic { .. }), "{error}");
-    rig.hub.published().publish(Snapshot { failure: Some("fenced".into()), ..Snapshot::default() });
-    let error = send("t", Partition::Open, Patience::new(AGES));
-    assert!(matches!(&error, SendErrorKind::Failed { cause } if cause == "fenced"), "{error}");
 }
 
 #[test]
-fn a_failure_is_seen_by_lanes_that_know_the_topic() {
+fn a_refusal_is_seen_by_lanes_that_know_the_topic() {
     let rig = Rig::new();
     rig.send("v");
-    rig.hub.published().publish(Snapshot { failure: Some("fenced".into()), ..Snapshot::default() });
-    assert!(matches!(rig.try_send("t", "v"), Err(SendErrorKind::Failed { .. })));
+    rig.publish_error("t", ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    assert!(matches!(rig.try_send("t", "v"), Err(SendErrorKind::Refused { .. })));
 }
 
 #[test]
@@ -174,7 +171,7 @@ fn metadata_is_wished_for_once_and_waited_for() {
             })
         })
         .collect();
-    let id = rig.hub.topics().intern("t");
+    let id = rig.hub.topics().intern("t").unwrap();
     let mut wishes = Vec::new();
     while wishes.is_empty() {
         wishes = rig.receiver.take_wishes();
@@ -310,7 +307,8 @@ fn a_full_channel_is_waited_for_without_holding_the_lane() {
         }
     }
     waiting.join().unwrap();
-    assert_eq!(values(&got[got.len() - 3..]), ["v"; 3]);
+    // The first may have overtaken the others, which waited for room; the order of lanes is no promise.
+    assert_eq!(values(&got).iter().filter(|value| **value == "v").count(), 3);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! The tests of these files, apart from them: see the [module's](super) last words.
 
+#![allow(clippy::disallowed_methods, reason = "real threads meet here, at times of a real clock")]
+
 mod budget;
 mod cells;
 mod chunk;
+mod context;
 mod delivery;
 mod hub;
 mod lane;
@@ -31,7 +34,7 @@ use super::{
 };
 use crate::{
     delivery::DeliveryFuture,
-    error::{DeliveryCause, DeliveryError, DeliveryFailure, ErrorCode, SendErrorKind},
+    error::{DeliveryCause, DeliveryError, DeliveryFailure, ErrorCode, SendError, SendErrorKind},
     record::Headers,
     wire::record::body_len,
 };
@@ -80,7 +83,7 @@ impl Rig {
     fn publish(&self, topics: &[&str], count: i32) {
         let mut snapshot = Snapshot::default();
         for name in topics {
-            let id = self.hub.topics().intern(name).0 as usize;
+            let id = self.hub.topics().intern(name).unwrap().0 as usize;
             snapshot.topics.resize(snapshot.topics.len().max(id + 1), None);
             snapshot.topics[id] = Some(Arc::new(TopicView { count, ..TopicView::default() }));
         }
@@ -88,7 +91,7 @@ impl Rig {
     }
 
     fn publish_error(&self, topic: &str, code: ErrorCode) {
-        let id = self.hub.topics().intern(topic).0 as usize;
+        let id = self.hub.topics().intern(topic).unwrap().0 as usize;
         let mut snapshot = Snapshot { topics: vec![None; id + 1], ..Snapshot::default() };
         snapshot.topics[id] = Some(Arc::new(TopicView { error: Some(code), ..TopicView::default() }));
         self.hub.published().publish(snapshot);
@@ -143,12 +146,14 @@ fn entry<'a>(value: &'a str, headers: &'a Headers) -> Entry<'a> {
         key: None,
         value: Some(value.as_bytes()),
         headers,
+        body_len: 0,
         callback: None,
     }
 }
 
-fn append(hub: &Hub, entry: Entry<'_>, mut patience: Patience) -> Result<DeliveryFuture, SendErrorKind> {
-    hub.append(entry, &mut patience)
+fn append(hub: &Hub, mut entry: Entry<'_>, mut patience: Patience) -> Result<DeliveryFuture, SendErrorKind> {
+    entry.body_len = body_len(entry.key, entry.value, entry.headers.entries());
+    hub.append(entry, &mut patience).map_err(SendError::into_kind)
 }
 
 /// A value whose record takes so much of the memory.
