@@ -68,16 +68,17 @@ fn run(flags: &Flags) -> Result<bool, String> {
     let workloads = chosen(flags)?;
     let mut results = Results::new(flags.quick, machine::describe()?);
     let built = drivers::build(&workloads, &mut results)?;
-    let budget = flags.quick.then(|| Instant::now() + QUICK);
+    let end = flags.quick.then(|| Instant::now() + QUICK);
     let setting = rounds::Setting {
         cores: [flags.cores[0], flags.cores[1]],
         rounds: flags.rounds,
-        until: budget,
         java_warmup: if flags.quick { QUICK_JAVA_WARMUP } else { JAVA_WARMUP },
     };
     let kept = built.folder.join("peers-results.json");
-    for workload in &workloads {
-        rounds::run(workload, &built, &setting, &mut results)?;
+    for (index, workload) in workloads.iter().enumerate() {
+        let left = (workloads.len() - index) as u32;
+        let until = end.map(|end| Instant::now() + end.saturating_duration_since(Instant::now()) / left);
+        rounds::run(workload, until, &built, &setting, &mut results);
         // After each, so that a run which is cut off leaves what it has.
         results.write(&kept)?;
     }

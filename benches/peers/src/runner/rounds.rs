@@ -19,19 +19,19 @@ pub(crate) struct Setting {
     pub(crate) cores: [usize; 2],
     /// Instead of the workload's own.
     pub(crate) rounds: Option<u32>,
-    /// No round is begun that would probably end later.
-    pub(crate) until: Option<Instant>,
     /// Seconds.
     pub(crate) java_warmup: f64,
 }
 
-/// Runs a workload: every contestant once with everything checked, and then round by round.
+/// Runs a workload: every contestant once with everything checked, and then round by round. No second round is begun
+/// that would probably end after `until`.
 pub(crate) fn run(
     workload: &Workload,
+    until: Option<Instant>,
     built: &Built,
     setting: &Setting,
     results: &mut Results,
-) -> Result<(), String> {
+) {
     let contestants: Vec<_> = workload
         .contestants
         .iter()
@@ -56,7 +56,7 @@ pub(crate) fn run(
     let mut longest = Duration::ZERO;
     for round in 0..rounds {
         let begun = Instant::now();
-        if round > 0 && setting.until.is_some_and(|until| begun + longest > until) {
+        if round > 0 && until.is_some_and(|until| begun + longest > until) {
             eprintln!("{}: {round} of {rounds} rounds, as time is up", workload.title);
             break;
         }
@@ -79,7 +79,6 @@ pub(crate) fn run(
     }
     let Workload { id, title, kind, .. } = workload;
     results.outcomes.push(Outcome { id: id.clone(), title: title.clone(), kind: *kind, rows });
-    Ok(())
 }
 
 /// A contestant whose rate is a number. Without its peak there is none.
