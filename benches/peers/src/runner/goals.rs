@@ -6,7 +6,7 @@ use super::{
     drivers::Driver,
     plan::{
         CALLBACKS, FEW_PARTITIONS, FREE, HANDLES, LATENCY, LATENCY_FREE, LATENCY_SPIN, MANY_PARTITIONS,
-        PARTITIONS, PEAK, THREADS_FREE, label, threads_label,
+        PARTITIONS, PEAK, RAW_RECORDS, THREADS_FREE, label, threads_label,
     },
     results::{Metric, Results, Row},
 };
@@ -71,22 +71,21 @@ fn goals(results: &Results) -> Vec<Goal> {
 }
 
 fn latency(results: &Results) -> Vec<Goal> {
-    let raw_label = label(Driver::RawOne, "one record each");
     let against = |id, metric, label: &str| {
         let outcome = results.outcome(id)?;
         ratio(outcome.row_of(Driver::Ours), metric, outcome.row(label))
     };
     let goal = |what: &str, reached, bound| Goal { what: what.to_owned(), reached, bound };
     let mut goals = vec![
-        goal("send and wait: p50, of raw's", against(LATENCY, Metric::P50, &raw_label), Bound::AtMost(1.2)),
+        goal("send and wait: p50, of raw's", against(LATENCY, Metric::P50, RAW_RECORDS), Bound::AtMost(1.2)),
         goal(
             "send and wait: CPU, of raw's",
-            against(LATENCY, Metric::CpuPerRecord, &raw_label),
+            against(LATENCY, Metric::CpuPerRecord, RAW_RECORDS),
             Bound::AtMost(1.5),
         ),
         goal(
             "send and wait, a sink that never sleeps: p50, of raw's",
-            against(LATENCY_SPIN, Metric::P50, &raw_label),
+            against(LATENCY_SPIN, Metric::P50, RAW_RECORDS),
             Bound::AtMost(1.3),
         ),
     ];

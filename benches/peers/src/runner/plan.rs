@@ -189,12 +189,14 @@ fn latency() -> Vec<Workload> {
         let mut contestants = vec![
             Contestant::of(Driver::Ours, &ours),
             Contestant::named(Driver::Ours, "linger.ms=0", &setup),
-            Contestant::named(Driver::RawOne, "one record each", &setup),
+            Contestant { label: RAW_RECORDS.to_owned(), ..Contestant::of(Driver::RawOne, &setup) },
         ];
-        // For a single record rskafka's two ways are one.
-        let peers =
-            Driver::ALL.into_iter().filter(|driver| driver.is_peer() && *driver != Driver::RskafkaByHand);
-        contestants.extend(peers.map(|driver| Contestant::of(driver, &setup)));
+        contestants.extend(SINGLE_RECORD_PEERS.map(|driver| Contestant::of(driver, &setup)));
+        // A single record is a batch, by hand or not.
+        contestants.extend([Driver::Rskafka, Driver::Kafka].map(|driver| {
+            let label = driver.name().to_owned();
+            Contestant { label, ..Contestant::of(driver, &setup) }
+        }));
         Workload::new(id, title, Kind::Latency, contestants)
     };
     vec![
@@ -284,6 +286,7 @@ pub(crate) const LATENCY: &str = "latency";
 pub(crate) const LATENCY_SPIN: &str = "latency-spin";
 pub(crate) const LATENCY_FREE: &str = "latency-free";
 
+pub(crate) const RAW_RECORDS: &str = "raw requests, 1 record each";
 pub(crate) const HANDLES: &str = "every handle kept and asked";
 pub(crate) const CALLBACKS: &str = "a callback each";
 const KEYS: &str = "keys of 8 bytes";

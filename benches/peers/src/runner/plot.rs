@@ -81,7 +81,7 @@ fn latency(outcome: &Outcome) -> Panel {
 /// The first rows of whole producers: the limits would leave no room for their bars.
 fn producers(outcome: &Outcome) -> impl Iterator<Item = &Row> {
     let drivers = Driver::ALL.into_iter().filter(|driver| driver.is_peer() || *driver == Driver::Ours);
-    drivers.filter_map(|driver| outcome.row_of(driver))
+    drivers.filter_map(|driver| outcome.rows.iter().find(|row| row.driver == driver.name()))
 }
 
 fn bar(row: &Row, value: f64, text: String) -> Bar {
