@@ -448,7 +448,7 @@ impl<K: ?Sized, V: ?Sized> fmt::Debug for Producer<K, V> {
 }
 
 impl<T: ?Sized> Encoding<T> {
-    #[inline]
+    #[inline(always)]
     fn encode<'a>(
         &self,
         part: &'static str,

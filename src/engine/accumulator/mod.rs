@@ -292,13 +292,19 @@ impl Accumulator {
         batch.try_append(record.timestamp, record.body, record.cells, record.cell)
     }
 
+    #[inline]
     fn sticky_partition(&mut self, now: Instant, topic: TopicId, random: &mut impl FnMut() -> u64) -> i32 {
+        match self.topics.get(topic.0 as usize).and_then(|t| t.sticky.current()) {
+            Some(partition) => partition,
+            None => self.choose_partition(now, topic, random),
+        }
+    }
+
+    #[cold]
+    fn choose_partition(&mut self, now: Instant, topic: TopicId, random: &mut impl FnMut() -> u64) -> i32 {
         let t = topic.0 as usize;
         if self.topics.get(t).is_none_or(|t| t.slots.is_empty()) {
             self.slot(topic, 0);
-        }
-        if let Some(partition) = self.topics[t].sticky.current() {
-            return partition;
         }
         let candidates: Vec<Candidate> = self.topics[t]
             .slots
