@@ -188,10 +188,11 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         self.accept(record, None, Patience::never())
     }
 
-    /// Sends everything at once and waits until all records sent before this call are acknowledged or have failed.
+    /// Sends everything at once and waits until all records sent before this call are acknowledged or have failed, and
+    /// their callbacks have returned.
     ///
     /// It does not tell what became of a record: that is in its handle and its callback. The wait is bounded by
-    /// `delivery.timeout.ms`, which ends every record.
+    /// `delivery.timeout.ms`, which ends every record, and by the callbacks, which nothing ends.
     ///
     /// # Errors
     /// The call could not wait: inside a callback, in a forked child, or because the producer has ended.
@@ -207,8 +208,8 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         self.core.hub.flush(Some(limit))
     }
 
-    /// Accepts no more records, waits until all are acknowledged or have failed, and ends the thread. A second call
-    /// returns at once.
+    /// Accepts no more records, waits until all are acknowledged or have failed and all callbacks have returned, and ends
+    /// the thread. A second call returns at once.
     ///
     /// # Errors
     /// The call could not wait: inside a callback or in a forked child.
@@ -447,7 +448,7 @@ impl<K: ?Sized, V: ?Sized> fmt::Debug for Producer<K, V> {
 }
 
 impl<T: ?Sized> Encoding<T> {
-    #[inline]
+    #[inline(always)]
     fn encode<'a>(
         &self,
         part: &'static str,

@@ -252,6 +252,9 @@ impl Engine {
     }
 
     pub(crate) fn handle_received(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.woken(now);
         if let Some(session) = self.session(conn) {
             session.frames.push(bytes);
@@ -317,7 +320,7 @@ impl Engine {
             ProducerId::Wanted { not_before, .. } if self.has_use_for_an_id() => Some(not_before),
             _ => None,
         };
-        let ready = self.accumulator.ready_nodes();
+        let ready = self.accumulator.ready_nodes(now);
         let brokers = self.brokers.nodes.iter().filter_map(|(node, broker)| {
             let wanted = ready.contains(node) || (wants_any_broker && broker.listed);
             let retry = if matches!(broker.link, Link::Down) { broker.retry_at } else { None };
@@ -400,6 +403,7 @@ impl Engine {
             Ok(version) => version,
             Err(reason) => {
                 self.metadata_failed(now);
+                self.negotiate_anew(now, node, &reason);
                 self.note_metadata_error(reason);
                 return;
             }
@@ -472,6 +476,7 @@ impl Engine {
         let version = match self.usable(node, ApiKey::InitProducerId) {
             Ok(version) => version,
             Err(reason) => {
+                self.negotiate_anew(now, node, &reason);
                 self.no_producer_id(now, failures, ErrorCode::UNSUPPORTED_VERSION, Some(reason));
                 return;
             }
@@ -545,6 +550,10 @@ impl Engine {
         }
         if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap {
             self.rebootstrap(now, "a broker belongs to another cluster or is another node than it was");
+            // The id may be another producer's there.
+            if self.producer_id != ProducerId::NotNeeded {
+                self.accumulator.forget_identity(now);
+            }
             return Ok(());
         }
         if answer.error != ErrorCode::NONE {
@@ -635,7 +644,9 @@ impl Engine {
             && pause_ms > 0
             && let Some(broker) = self.brokers.get(node)
         {
-            broker.throttle(now, Duration::from_millis(pause_ms as u64));
+            // A pause that outlasts every record that waits for its end is a mistake, and would never be noticed.
+            let pause = Duration::from_millis(pause_ms as u64).min(self.settings.delivery_timeout);
+            broker.throttle(now, pause);
         }
     }
 
@@ -720,13 +731,12 @@ impl Engine {
             return;
         };
         log::info!("no connection to {}: {cause}", lost.label);
-        let asked_metadata = lost.requests.iter().any(|p| matches!(p, Purpose::Metadata));
         for purpose in lost.requests {
             self.give_up(now, lost.node, purpose, cause);
         }
-        if lost.was_ready || asked_metadata {
-            self.metadata.want(now);
-        }
+        // Whatever it led may have another leader by now: a broker that cannot be reached is as telling as one that
+        // hangs up.
+        self.metadata.want_newer(now);
         self.note_metadata_error(format!("no connection to {}: {cause}", lost.label));
         self.dirty = true;
     }
@@ -743,6 +753,14 @@ impl Engine {
         session
             .usable(api, i16::MAX)
             .map_err(|reason| format!("broker {label} is too old or too new: {reason}"))
+    }
+
+    /// What a broker offers is asked once a connection, and this one cannot be used with it. The next one may tell
+    /// another story: the broker was upgraded, or the answer was damaged.
+    pub(super) fn negotiate_anew(&mut self, now: Instant, node: i32, reason: &str) {
+        if let Some(conn) = self.brokers.get(node).and_then(|b| b.conn()) {
+            self.hang_up(now, conn, reason);
+        }
     }
 
     /// The first request on a connection. Only a broker that can check it is told whom it is meant for, and only where
