@@ -383,10 +383,10 @@ impl Engine {
     fn complete(&mut self, now: Instant, key: BatchKey, outcome: Outcome) {
         let failed = matches!(outcome, Outcome::Failed(_));
         let refused = failed && self.accumulator.batch(key).is_some_and(|b| !b.may_have_been_written);
-        let Some(batch) = self.accumulator.finish(now, key, refused) else { return };
-        if !failed {
-            self.accumulator.confirm(now, batch.slot);
+        if let Outcome::Acknowledged { base_offset, .. } = outcome {
+            self.accumulator.confirm(now, key, base_offset);
         }
+        let Some(batch) = self.accumulator.finish(now, key, refused) else { return };
         self.settle(batch, outcome);
     }
 

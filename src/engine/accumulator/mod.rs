@@ -101,6 +101,8 @@ struct Queue {
     /// know nothing of this producer, and then it takes any number for the first: were the first batch lost and the
     /// second taken, the first could never be written any more, and its retry would look like a duplicate.
     confirmed: Option<Instant>,
+    /// The latest batch that the broker has taken and told the offset of: its serial, and that offset.
+    last_taken: Option<(u64, i64)>,
     scheduled: bool,
     round: u64,
 }
@@ -758,13 +760,37 @@ impl Accumulator {
         Some(batch)
     }
 
-    /// The broker has taken a batch of this partition.
-    pub(super) fn confirm(&mut self, now: Instant, slot: Slot) {
+    /// The broker has taken a batch, at this offset if it says so.
+    pub(super) fn confirm(&mut self, now: Instant, key: BatchKey, offset: Option<i64>) {
+        let entry = &self.batches[key.index as usize];
+        let (Some(batch), serial) = (self.batch(key), entry.serial) else { return };
+        let slot = batch.slot;
         let queue = &mut self.queues[slot.0 as usize];
         let was_confirmed = queue.is_confirmed(now);
         queue.confirmed = Some(now);
+        if let Some(offset) = offset
+            && queue.last_taken.is_none_or(|(last, _)| last < serial)
+        {
+            let is_lower = queue.last_taken.is_some_and(|(_, last)| offset < last);
+            queue.last_taken = Some((serial, offset));
+            if is_lower {
+                self.doubt(slot);
+            }
+        }
         if !was_confirmed {
             self.touch(now, slot);
+        }
+    }
+
+    /// A partition's offsets went back: its topic was created again under the same name. What is open was sent to the log
+    /// that was, or to this one, so that a duplicate here proves nothing.
+    fn doubt(&mut self, slot: Slot) {
+        for unresolved in &self.queues[slot.0 as usize].unresolved {
+            if let Unresolved::Batch(key) = unresolved
+                && let Some(batch) = self.batches[key.index as usize].batch.as_mut()
+            {
+                batch.open_as_numbered = false;
+            }
         }
     }
 
@@ -898,6 +924,7 @@ impl Queue {
             sequences: Sequences::default(),
             refused_for_good: false,
             confirmed: None,
+            last_taken: None,
             scheduled: false,
             round: 0,
         }

@@ -525,6 +525,27 @@ fn a_topic_created_again_goes_on_with_its_numbers() {
     world.settle();
 }
 
+/// The same brokers, and the same topic, with several batches in flight at that moment. The first met a disk error, which
+/// leaves open whether it was written; the new topic took the second for the first it had ever seen of the producer. The
+/// retry of the first was a duplicate to it, and counted as delivered, but it lay nowhere. That the offsets went back gives
+/// the new topic away.
+#[test]
+fn a_duplicate_in_a_topic_created_again_proves_nothing() {
+    let mut world = World::new(1, &[("linger.ms", "0"), ("batch.size", "1")]);
+    world.cluster.set_versions(Api::Produce, 0..=11);
+    world.warm_up();
+    let before: Vec<usize> = (0..3).map(|_| world.send_one(ORDERS, 0)).collect();
+    world.pass(100);
+    assert_eq!(world.offset(before[2]), 3);
+    world.recreate(ORDERS, 3);
+    world.fault(Fault::Error(ErrorCode::KAFKA_STORAGE_ERROR).topic(ORDERS).partition(0));
+    let numbers: Vec<usize> = (0..3).map(|_| world.send_one(ORDERS, 0)).collect();
+    world.pass(2_000);
+    assert!(world.error(numbers[0]).may_have_been_written(), "nobody can know");
+    assert_eq!((world.offset(numbers[1]), world.offset(numbers[2])), (0, 1));
+    world.settle();
+}
+
 /// A batch was written and its answer lost. Then the topic's limit was lowered, the retry was too large, and its halves went
 /// out under the numbers of the whole, which lay there already.
 #[test]
