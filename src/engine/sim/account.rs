@@ -31,6 +31,7 @@ use crate::{
     handoff::{Partition, promise::Answer},
     partitioner::partition_for_key,
     testing::{Record, model::ClusterModel},
+    wire::batch::HEADER_LEN,
 };
 
 /// What counts as broken.
@@ -39,6 +40,9 @@ pub(super) struct Rules {
     /// I5 holds.
     once: bool,
     order: Order,
+    /// Topics go by ids when records are sent. If not, what is in flight when a topic is created again can go to the new
+    /// one, which takes any number for the first: whoever was refused just before then comes too late.
+    pub(super) topics_have_ids: bool,
     /// Callbacks run in the order sent.
     pub(super) callbacks_in_order: bool,
     /// Acknowledgements name an offset.
@@ -167,6 +171,7 @@ impl Rules {
         Self {
             once: settings.idempotence,
             order,
+            topics_have_ids: true,
             callbacks_in_order: order == Order::Strict,
             offsets: settings.acks != 0,
             time_limit: settings.delivery_timeout + GRACE,
@@ -447,9 +452,12 @@ impl Account {
         }
         log.records += 1;
         let latest = log.latest.entry(caller).or_insert(number);
-        if *latest > number
-            && (self.rules.order == Order::Strict || (self.rules.order == Order::FirstCopies && first))
-        {
+        let promised = match self.rules.order {
+            Order::Strict => life == 0 || self.rules.topics_have_ids,
+            Order::FirstCopies => first,
+            Order::NotPromised => false,
+        };
+        if promised && *latest > number {
             broken("I6 order", format!("{number} lies behind {latest} in {topic}-{partition}"));
         }
         *latest = number.max(*latest);
@@ -529,12 +537,12 @@ impl Account {
     }
 
     /// What can be seen without looking at anything in particular. `free`: what nobody has of `buffer.memory`.
-    /// `in_sockets`: bytes of records that were handed to sockets and not taken by them.
+    /// `in_sockets`: batches that were handed to sockets and not taken by them.
     pub(super) fn after_step(
         &mut self,
         now: Duration,
         free: Option<usize>,
-        in_sockets: usize,
+        in_sockets: &[&[u8]],
         complaints: &[String],
     ) {
         self.tally.steps += 1;
@@ -553,24 +561,30 @@ impl Account {
                 format!("{free} bytes are free, there were never more than {}", self.rules.memory),
             );
         }
-        if self.rules.memory - free < in_sockets {
-            let used = self.rules.memory - free;
-            broken(
-                "I8 memory",
-                format!("{in_sockets} bytes wait for sockets, only {used} are accounted for"),
-            );
-        }
-        if self.rules.memory - free < self.charged {
+        let used = self.rules.memory - free;
+        if used < self.charged + self.owed_to(in_sockets) {
             // Some of them may have ended since the last look.
             self.look(now);
-            let (used, charged) = (self.rules.memory - free, self.charged);
-            if used < charged {
-                broken(
-                    "I8 memory",
-                    format!("records of {charged} bytes have not ended, only {used} are accounted for"),
-                );
+            let (charged, owed) = (self.charged, self.owed_to(in_sockets));
+            if used < charged + owed {
+                let what = format!("records of {charged} bytes have not ended, {owed} more wait for sockets");
+                broken("I8 memory", format!("{what}, only {used} are accounted for"));
             }
         }
+    }
+
+    /// The bytes of batches whose records have ended: they are in use nevertheless.
+    fn owed_to(&self, in_sockets: &[&[u8]]) -> usize {
+        let has_ended = |batch: &&&[u8]| {
+            let number = batch.windows(NUMBER_LEN + 1).find_map(|bytes| match bytes.split_last() {
+                Some((b' ', number)) if number.iter().all(u8::is_ascii_digit) => {
+                    std::str::from_utf8(number).ok()?.parse::<usize>().ok()
+                }
+                _ => None,
+            });
+            number.and_then(|number| self.sent.get(number)).is_some_and(|sent| sent.outcome.is_some())
+        };
+        in_sockets.iter().filter(has_ended).map(|batch| batch.len() - HEADER_LEN).sum()
     }
 
     /// The night is over and every record has ended. `free`: what nobody has of `buffer.memory`, while the producer
@@ -616,7 +630,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a record's value begins with; the rest of it is there for its size.
 pub(super) fn value_of(number: usize, size: usize) -> Vec<u8> {
-    let mut value = format!("{number:06} ").into_bytes();
+    let mut value = format!("{number:0NUMBER_LEN$} ").into_bytes();
     value.resize(value.len().max(size), b'.');
     value
 }
@@ -632,6 +646,9 @@ fn least((base, max): (Duration, Duration), failures: u32) -> Duration {
 
 /// What a batch may take beyond its time: its end is looked at once a step, and its callback comes first.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// A night has fewer records than there are such numbers.
+const NUMBER_LEN: usize = 6;
 
 /// No topic of any night has more.
 const MOST_PARTITIONS: i32 = 8;

@@ -130,6 +130,9 @@ impl Night {
         world.collects = world.dice.chance(500);
         for (api, versions) in profile.versions {
             world.cluster.set_versions(*api, versions.clone());
+            if *api == Api::Produce {
+                world.account.rules.topics_have_ids = *versions.end() >= 13;
+            }
         }
         if profile.shape == Shape::LastEpochs {
             world.first_epoch = i16::MAX - world.dice.below(3) as i16;

@@ -37,7 +37,7 @@ use crate::{
         Injection,
         model::{ClusterModel, ModelConfig, Reaction},
     },
-    wire::{batch::HEADER_LEN, record::body_len},
+    wire::record::body_len,
 };
 
 pub(super) const NODES: i32 = 3;
@@ -827,7 +827,11 @@ impl World {
                 Rewrite::Produce(change) => rewrite(ApiKey::Produce, request, &mut bytes, change),
                 Rewrite::Metadata(change) => rewrite(ApiKey::Metadata, request, &mut bytes, change),
                 Rewrite::ProducerId(change) => rewrite(ApiKey::InitProducerId, request, &mut bytes, change),
-                Rewrite::Again(_) => self.deliver(conn, delay, bytes.clone()),
+                // Two halves must not become one whole.
+                Rewrite::Again(_) if answer_to(request, &bytes).is_some() => {
+                    self.deliver(conn, delay, bytes.clone());
+                }
+                Rewrite::Again(_) => {}
             }
         }
         self.deliver(conn, delay, bytes);
@@ -927,10 +931,10 @@ impl World {
             // Callbacks that wait for their turn hold up their records, and need no memory of the batch any more.
             let pays = self.sender.is_some() && self.jobs.is_empty();
             let free = pays.then(|| self.hub.budget().free());
-            let bodies =
-                self.links.values().flat_map(|link| &link.outgoing).flat_map(|transmit| &transmit.bodies);
-            let in_sockets = bodies.map(|(_, body)| body.len() - HEADER_LEN).sum();
-            self.account.after_step(self.now, free, in_sockets, self.cluster.violations());
+            let waiting = self.links.values().flat_map(|link| &link.outgoing);
+            let in_sockets: Vec<&[u8]> =
+                waiting.flat_map(|transmit| &transmit.bodies).map(|(_, body)| body.as_slice()).collect();
+            self.account.after_step(self.now, free, &in_sockets, self.cluster.violations());
             if done(self) {
                 return true;
             }
