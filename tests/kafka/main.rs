@@ -18,6 +18,7 @@ mod main_job;
 mod sending;
 mod shapes;
 mod the_tools;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -25,7 +26,7 @@ use harness::{Spec, any, owned};
 
 /// Tests of the same cluster stand together, since a change of cluster costs its start.
 fn main() -> ExitCode {
-    harness::run(vec![
+    let mut cases = vec![
         owned(ONE, "the_tools::what_java_writes_is_seen", the_tools::what_java_writes_is_seen),
         any(ONE, "main_job::a_million_records_of_four_threads", main_job::a_million_records_of_four_threads),
         any(ONE, "shapes::null_is_not_empty", shapes::null_is_not_empty),
@@ -45,25 +46,16 @@ fn main() -> ExitCode {
         any(ONE, "bad_input::a_partition_that_does_not_exist", bad_input::a_partition_that_does_not_exist),
         any(ONE, "bad_input::a_record_too_large_for_its_topic", bad_input::a_record_too_large_for_its_topic),
         any(ONE, "bad_input::a_record_too_large_among_others", bad_input::a_record_too_large_among_others),
-        owned(
-            NEWEST,
-            "newest::every_batch_is_valid_and_in_sequence",
-            batches::every_batch_is_valid_and_in_sequence,
-        ),
-        any(
-            NEWEST,
-            "newest::twenty_thousand_records_of_four_threads",
-            main_job::twenty_thousand_records_of_four_threads,
-        ),
         owned(THREE, "delivery::a_leader_is_killed", delivery::a_leader_is_killed),
         owned(
             THREE,
             "delivery::brokers_restart_in_turn_and_one_freezes",
             delivery::brokers_restart_in_turn_and_one_freezes,
         ),
-    ])
+    ];
+    cases.extend(versions::cases());
+    harness::run(cases)
 }
 
 const ONE: Spec = Spec { nodes: 1, version: "4.3.1", props: &[] };
-const NEWEST: Spec = Spec { nodes: 1, version: "4.4.0", props: &[] };
 const THREE: Spec = Spec { nodes: 3, version: "4.3.1", props: &[] };

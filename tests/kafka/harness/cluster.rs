@@ -7,7 +7,7 @@ use std::{
     io::{Read, Seek, SeekFrom},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
@@ -25,7 +25,7 @@ use super::{
 /// What a cluster is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spec {
-    /// Each is broker and controller in one.
+    /// Each is broker and controller in one, but for those of [old versions](Self::has_zookeeper).
     pub(crate) nodes: usize,
     /// Kafka's version.
     pub(crate) version: &'static str,
@@ -33,14 +33,25 @@ pub(crate) struct Spec {
     pub(crate) props: &'static [(&'static str, &'static str)],
 }
 
+impl Spec {
+    /// Whether the brokers need ZooKeeper: those before 3.3, with which KRaft was declared ready.
+    fn has_zookeeper(&self) -> bool {
+        let mut numbers = self.version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+        let (major, minor) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        (major, minor) < (3, 3)
+    }
+}
+
 /// Brokers on loopback ports, with ids from 1.
 pub(crate) struct Cluster {
     spec: Spec,
     nodes: BTreeMap<i32, Node>,
+    /// Outlives the brokers, and whatever is done to them.
+    zookeeper: Option<Process>,
     jars: PathBuf,
     kafka: Kafka,
     /// Removed when dropped, after the brokers: fields are dropped in order.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 struct Node {
@@ -71,7 +82,8 @@ impl Cluster {
         let io = |e| format!("cannot prepare a folder for the brokers: {e}");
         let folder =
             tempfile::Builder::new().prefix("kafka-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).map_err(io)?;
-        let ports = free_ports(2 * spec.nodes)?;
+        let ports = free_ports(2 * spec.nodes + 1)?;
+        let (ports, zookeeper) = (&ports[1..], ports[0]);
         let nodes: BTreeMap<i32, Node> = (1..)
             .zip(ports.chunks_exact(2))
             .map(|(id, ports)| {
@@ -81,19 +93,24 @@ impl Cluster {
             .collect();
         let bootstrap: Vec<_> = nodes.values().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         let kafka = Kafka::at(bootstrap.join(","))?;
-        let mut cluster = Self { spec, nodes, jars, kafka, _folder: folder };
+        let mut cluster = Self { spec, nodes, zookeeper: None, jars, kafka, folder };
 
-        // Unpadded base64 of sixteen bytes, as Kafka wants it.
-        let id = format!("{:016x}AAAAAA", random());
         for (&node, at) in &cluster.nodes {
             fs::create_dir_all(&at.folder).map_err(io)?;
-            fs::write(at.properties(), cluster.properties(node)).map_err(io)?;
+            fs::write(at.properties(), cluster.properties(node, zookeeper)).map_err(io)?;
         }
-        thread::scope(|scope| {
-            let formats: Vec<_> =
-                cluster.nodes.values().map(|node| scope.spawn(|| node.format(&cluster.jars, &id))).collect();
-            formats.into_iter().try_for_each(|format| format.join().expect("formatting does not panic"))
-        })?;
+        if spec.has_zookeeper() {
+            let process = start_zookeeper(&cluster.jars, cluster.folder.path(), zookeeper)?;
+            cluster.zookeeper = Some(process);
+        } else {
+            // Unpadded base64 of sixteen bytes, as Kafka wants it.
+            let id = format!("{:016x}AAAAAA", random());
+            thread::scope(|scope| {
+                let formats: Vec<_> =
+                    cluster.nodes.values().map(|node| scope.spawn(|| node.format(&cluster.jars, &id))).collect();
+                formats.into_iter().try_for_each(|format| format.join().expect("formatting does not panic"))
+            })?;
+        }
         for node in cluster.nodes.values_mut() {
             node.start(&cluster.jars, spec)?;
         }
@@ -226,21 +243,13 @@ impl Cluster {
         self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no broker {id}"))
     }
 
-    fn properties(&self, id: i32) -> String {
+    fn properties(&self, id: i32, zookeeper: u16) -> String {
         let node = &self.nodes[&id];
-        let voters: Vec<_> =
-            self.nodes.iter().map(|(id, node)| format!("{id}@127.0.0.1:{}", node.controller_port)).collect();
         let replicas = self.spec.nodes.min(3).to_string();
         let in_sync = self.spec.nodes.min(3).div_ceil(2).to_string();
         let listener = format!("PLAINTEXT://127.0.0.1:{}", node.port);
         let mut properties: BTreeMap<&str, String> = BTreeMap::from([
-            ("process.roles", "broker,controller".into()),
-            ("node.id", id.to_string()),
-            ("controller.quorum.voters", voters.join(",")),
-            ("listeners", format!("{listener},CONTROLLER://127.0.0.1:{}", node.controller_port)),
-            ("advertised.listeners", listener),
-            ("controller.listener.names", "CONTROLLER".into()),
-            ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
+            ("advertised.listeners", listener.clone()),
             ("inter.broker.listener.name", "PLAINTEXT".into()),
             ("log.dirs", node.logs().display().to_string()),
             ("auto.create.topics.enable", "false".into()),
@@ -252,20 +261,43 @@ impl Cluster {
             ("transaction.state.log.num.partitions", "3".into()),
             ("transaction.state.log.replication.factor", replicas.clone()),
             ("transaction.state.log.min.isr", in_sync),
-            ("share.coordinator.state.topic.replication.factor", replicas),
-            ("share.coordinator.state.topic.min.isr", "1".into()),
         ]);
-        if self.spec.nodes > 1 {
-            // A dead broker is noticed in three seconds instead of nine.
+        // Where there are several, a dead one is noticed in three seconds instead of nine or more.
+        let quick = self.spec.nodes > 1;
+        if self.spec.has_zookeeper() {
             properties.extend([
-                ("broker.session.timeout.ms", "3000".into()),
-                ("broker.heartbeat.interval.ms", "500".into()),
-                ("controller.quorum.fetch.timeout.ms", "1000".into()),
-                ("controller.quorum.election.timeout.ms", "500".into()),
+                ("broker.id", id.to_string()),
+                ("listeners", listener),
+                ("zookeeper.connect", format!("127.0.0.1:{zookeeper}")),
+                ("zookeeper.connection.timeout.ms", "60000".into()),
             ]);
+            if quick {
+                properties.extend([("zookeeper.session.timeout.ms", "3000".into())]);
+            }
+        } else {
+            let controller = format!("CONTROLLER://127.0.0.1:{}", node.controller_port);
+            let voter = |(id, node): (&i32, &Node)| format!("{id}@127.0.0.1:{}", node.controller_port);
+            properties.extend([
+                ("process.roles", "broker,controller".into()),
+                ("node.id", id.to_string()),
+                ("controller.quorum.voters", self.nodes.iter().map(voter).collect::<Vec<_>>().join(",")),
+                ("listeners", format!("{listener},{controller}")),
+                ("controller.listener.names", "CONTROLLER".into()),
+                ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".into()),
+                ("share.coordinator.state.topic.replication.factor", replicas),
+                ("share.coordinator.state.topic.min.isr", "1".into()),
+            ]);
+            if quick {
+                properties.extend([
+                    ("broker.session.timeout.ms", "3000".into()),
+                    ("broker.heartbeat.interval.ms", "500".into()),
+                    ("controller.quorum.fetch.timeout.ms", "1000".into()),
+                    ("controller.quorum.election.timeout.ms", "500".into()),
+                ]);
+            }
         }
         properties.extend(self.spec.props.iter().map(|&(name, value)| (name, value.to_string())));
-        properties.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+        to_text(&properties)
     }
 }
 
@@ -277,13 +309,9 @@ impl Node {
     }
 
     fn start(&mut self, jars: &Path, spec: Spec) -> Result<(), String> {
-        let log = || File::options().create(true).append(true).open(self.log());
-        let io = |e| format!("cannot write {}: {e}", self.log().display());
         let mut command = java::class(jars, if spec.nodes > 1 { 384 } else { 512 }, "info", "kafka.Kafka");
-        command.arg(self.properties()).stdin(Stdio::null());
-        command.stdout(log().map_err(io)?).stderr(log().map_err(io)?);
-        let process = Process::start(command).map_err(|e| format!("cannot start a broker: {e}"))?;
-        self.process = Some(process);
+        command.arg(self.properties());
+        self.process = Some(start_logging_to(&self.log(), command)?);
         Ok(())
     }
 
@@ -315,6 +343,35 @@ impl Node {
         };
         read().unwrap_or_else(|e| format!("its log cannot be read: {e}"))
     }
+}
+
+/// A child whose output goes to the end of a file.
+fn start_logging_to(log: &Path, mut command: Command) -> Result<Process, String> {
+    let open = || File::options().create(true).append(true).open(log);
+    let io = |e| format!("cannot write {}: {e}", log.display());
+    command.stdin(Stdio::null()).stdout(open().map_err(io)?).stderr(open().map_err(io)?);
+    Process::start(command).map_err(|e| format!("cannot start a broker: {e}"))
+}
+
+/// Brokers wait for it: it is not waited for here.
+fn start_zookeeper(jars: &Path, folder: &Path, port: u16) -> Result<Process, String> {
+    let properties = BTreeMap::from([
+        ("dataDir", folder.join("zookeeper").display().to_string()),
+        ("clientPort", port.to_string()),
+        ("clientPortAddress", "127.0.0.1".into()),
+        ("admin.enableServer", "false".into()),
+        // Sessions last at least two of these.
+        ("tickTime", "500".into()),
+    ]);
+    let file = folder.join("zookeeper.properties");
+    fs::write(&file, to_text(&properties)).map_err(|e| format!("cannot write {}: {e}", file.display()))?;
+    let mut command = java::class(jars, 128, "warn", "org.apache.zookeeper.server.quorum.QuorumPeerMain");
+    command.arg(file);
+    start_logging_to(&folder.join("zookeeper.log"), command)
+}
+
+fn to_text(properties: &BTreeMap<&str, String>) -> String {
+    properties.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
 }
 
 /// Ports that nobody listens on, below those that the system gives to outgoing connections: a broker that is restarted

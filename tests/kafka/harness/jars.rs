@@ -60,8 +60,9 @@ fn fetch(version: &str, folder: &Path) -> Result<(), String> {
 }
 
 fn pom(version: &str) -> String {
-    let mut artifacts =
-        vec![("org.apache.kafka", "kafka_2.13", version), ("org.slf4j", "slf4j-simple", "1.7.36")];
+    // Built for several versions of Scala; the old ones everywhere for this one.
+    let broker = if version.starts_with("2.") { "kafka_2.12" } else { "kafka_2.13" };
+    let mut artifacts = vec![("org.apache.kafka", broker, version), ("org.slf4j", "slf4j-simple", "1.7.36")];
     if version == TOOLS {
         artifacts.push(("org.apache.kafka", "kafka-tools", version));
     }

@@ -71,35 +71,43 @@ impl Kafka {
     /// Creates a topic, named after `what`, replicated as the brokers do by default; returns its name.
     pub(crate) fn create_topic(&self, what: &str, partitions: i32, config: &[(&str, &str)]) -> String {
         let topic = self.unused_topic_name(what);
-        let mut args = vec![
-            "--create".into(),
-            "--topic".into(),
-            topic.clone(),
-            "--partitions".into(),
-            partitions.to_string(),
-        ];
+        self.create_topic_named(&topic, partitions, config);
+        self.created.lock().unwrap_or_else(PoisonError::into_inner).push(topic.clone());
+        topic
+    }
+
+    /// Creates a topic of a name that was chosen before.
+    pub(crate) fn create_topic_named(&self, topic: &str, partitions: i32, config: &[(&str, &str)]) {
+        let mut args: Vec<String> =
+            ["--create", "--topic", topic, "--partitions", &partitions.to_string()].map(Into::into).into();
         for (name, value) in config {
             args.extend(["--config".into(), format!("{name}={value}")]);
         }
         self.tool_text(TOPICS, &args);
-        self.created.lock().unwrap_or_else(PoisonError::into_inner).push(topic.clone());
-        topic
+    }
+
+    /// Deletes a topic.
+    pub(crate) fn delete_topic(&self, topic: &str) {
+        self.tool_text(TOPICS, &["--delete", "--topic", topic].map(Into::into));
+    }
+
+    /// Gives a topic more partitions, so that it has `total`.
+    pub(crate) fn raise_partitions(&self, topic: &str, total: i32) {
+        self.tool_text(TOPICS, &["--alter", "--topic", topic, "--partitions", &total.to_string()].map(Into::into));
     }
 
     /// The leader of each partition, as soon as each has one.
     pub(crate) fn leaders(&self, topic: &str) -> BTreeMap<i32, i32> {
         let args = ["--describe".into(), "--topic".into(), topic.into()];
+        let mut last = String::new();
         poll_until(TOOL_LIMIT, || {
-            let described = self.tool_text(TOPICS, &args);
-            let leaders: BTreeMap<i32, i32> = described
-                .lines()
-                .filter(|line| line.contains("\tPartition: "))
-                .filter_map(leader_in)
-                .collect();
-            let partitions = described.matches("\tPartition: ").count();
-            (partitions > 0 && leaders.len() == partitions).then_some(leaders)
+            // The broker that is asked may not know yet of a topic that another one has just created.
+            last = self.tool(TOPICS, &args, b"", read_text).unwrap_or_else(|e| e);
+            let lines = || last.lines().filter(|line| line.contains("\tPartition: "));
+            let leaders: BTreeMap<i32, i32> = lines().filter_map(leader_in).collect();
+            (lines().count() > 0 && leaders.len() == lines().count()).then_some(leaders)
         })
-        .unwrap_or_else(|| panic!("partitions of {topic} were without a leader for {TOOL_LIMIT:?}"))
+        .unwrap_or_else(|| panic!("partitions of {topic} were without a leader for {TOOL_LIMIT:?}: {last}"))
     }
 
     /// How many records lie in each partition of a topic that never lost any: the next offset.

@@ -15,6 +15,6 @@ pub(crate) use self::{
     cluster::{Cluster, Spec},
     kafka::{Kafka, Timestamp},
     log_dump::Batch,
-    policy::{any, owned, run},
+    policy::{Case, any, owned, run},
     process::poll_until,
 };

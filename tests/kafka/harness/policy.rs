@@ -6,6 +6,8 @@
 //! | no Java or no Maven | the tests are ignored, and the reason and the remedy are printed |
 //! | `REQUIRE_KAFKA=1` | what would be ignored for want of Java or Maven fails |
 //! | `KAFKA_BOOTSTRAP=host:port` | tests run against that cluster; those that kill its brokers or read their disks are ignored |
+//! | `KAFKA_VERSIONS=all`, or `2.8.2,3.9.2` | what every version must take runs against those, see `versions.rs` |
+//! | `CHAOS_MINUTES=n`, `CHAOS_SEED=n` | how long chaos lasts, and which one it is, see `chaos.rs` |
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,9 +30,10 @@ use super::{
 
 /// A test and the cluster that it wants.
 pub(crate) struct Case {
-    name: &'static str,
+    name: String,
     spec: Spec,
     body: Body,
+    limit: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -40,13 +43,20 @@ enum Body {
 }
 
 /// A test that any cluster will do for, as long as topics can be created there.
-pub(crate) fn any(spec: Spec, name: &'static str, body: fn(&Kafka)) -> Case {
-    Case { name, spec, body: Body::Any(body) }
+pub(crate) fn any(spec: Spec, name: impl Into<String>, body: fn(&Kafka)) -> Case {
+    Case { name: name.into(), spec, body: Body::Any(body), limit: TEST_LIMIT }
 }
 
 /// A test that lays hands on the brokers: on their processes, their settings or their disks.
-pub(crate) fn owned(spec: Spec, name: &'static str, body: fn(&mut Cluster)) -> Case {
-    Case { name, spec, body: Body::Owned(body) }
+pub(crate) fn owned(spec: Spec, name: impl Into<String>, body: fn(&mut Cluster)) -> Case {
+    Case { name: name.into(), spec, body: Body::Owned(body), limit: TEST_LIMIT }
+}
+
+impl Case {
+    /// It takes so much longer than the others may.
+    pub(crate) fn and_lasts(self, longer: Duration) -> Self {
+        Self { limit: self.limit + longer, ..self }
+    }
 }
 
 /// Runs what the command line selects, and says at the end how much of it met a real Kafka.
@@ -54,7 +64,7 @@ pub(crate) fn run(cases: Vec<Case>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // A cluster takes all of a small machine, and there is one at a time.
     arguments.test_threads.get_or_insert(1);
-    let selected = cases.iter().filter(|case| !arguments.list && is_selected(&arguments, case.name));
+    let selected = cases.iter().filter(|case| !arguments.list && is_selected(&arguments, &case.name));
     let lab = Arc::new(Lab::new(selected.map(|case| case.spec.version).collect()));
     let trials = cases.into_iter().map(|case| trial(&lab, case)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -129,7 +139,7 @@ impl Lab {
         let target = self.foreign.clone().unwrap_or_else(|| case.spec.version.into());
         lent.prepare(case.spec, self.foreign.as_ref())?;
         *lock(&self.ran).entry(target).or_default() += 1;
-        let _limit = kill_process_after(TEST_LIMIT, case.name);
+        let _limit = kill_process_after(case.limit, case.name.clone());
         let tested = catch_unwind(AssertUnwindSafe(|| match (case.body, &mut *lent) {
             (Body::Any(test), Lent::Ours(cluster)) => test(cluster.kafka()),
             (Body::Any(test), Lent::Foreign(kafka)) => test(kafka),
@@ -197,19 +207,20 @@ fn trial(lab: &Arc<Lab>, case: Case) -> Trial {
     let plural = if case.spec.nodes == 1 { "" } else { "s" };
     let ours = || format!("{}, {} broker{plural}", case.spec.version, case.spec.nodes);
     let kind = lab.foreign.clone().unwrap_or_else(ours);
-    let ignored = |why: String| Trial::test(case.name, || Ok(())).with_kind(why).with_ignored_flag(true);
+    let name = case.name.clone();
+    let ignored = |why: String| Trial::test(&name, || Ok(())).with_kind(why).with_ignored_flag(true);
     if let Some(why) = lab.unfit(&case) {
         return ignored(why.into());
     }
     match lab.missing.get(case.spec.version).cloned() {
         Some(missing) if lab.required => {
             let failure = format!("REQUIRE_KAFKA is set: {}: {}", missing.reason, missing.more);
-            Trial::test(case.name, move || Err(failure.into())).with_kind(kind)
+            Trial::test(name, move || Err(failure.into())).with_kind(kind)
         }
         Some(missing) => ignored(missing.reason),
         None => {
             let lab = Arc::clone(lab);
-            Trial::test(case.name, move || Ok(lab.run(&case)?)).with_kind(kind)
+            Trial::test(name, move || Ok(lab.run(&case)?)).with_kind(kind)
         }
     }
 }
@@ -242,7 +253,7 @@ fn look_for_jars(version: &str) -> Result<(), Missing> {
 }
 
 /// Ends the process if what is returned is not dropped in time: a test that hangs would hide every result, its own too.
-fn kill_process_after(limit: Duration, test: &'static str) -> mpsc::Sender<()> {
+fn kill_process_after(limit: Duration, test: String) -> mpsc::Sender<()> {
     let (done, ended) = mpsc::channel();
     thread::spawn(move || {
         if ended.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
@@ -258,7 +269,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Several times what the longest test takes on a busy machine.
+/// Several times what the longest test takes on a busy machine, but for what is [said](Case::and_lasts) to take longer.
 const TEST_LIMIT: Duration = Duration::from_secs(300);
 /// What Kafka 4 runs on.
 const JAVA: u32 = 17;
