@@ -369,7 +369,22 @@ impl ProducerConfig {
         self.set_millis("metadata.recovery.rebootstrap.trigger.ms", after)
     }
 
+    /// Whether a broker is told which cluster and node it should be, so that it can refuse when addresses were reused.
+    /// Brokers before 4.4 are not asked. Default true. Property `metadata.cluster.check.enable` (KIP-1242).
+    #[must_use]
+    pub fn metadata_cluster_check_enable(self, enable: bool) -> Self {
+        self.set_to("metadata.cluster.check.enable", enable)
+    }
+
     // Connections and retries
+
+    /// With `Duration::ZERO` the names of the bootstrap servers are looked up when the producer is built, which fails
+    /// if none is known; with any other value they are looked up when a connection is about to be opened. Default
+    /// zero. Property `bootstrap.resolve.timeout.ms` (KIP-909).
+    #[must_use]
+    pub fn bootstrap_resolve_timeout(self, timeout: Duration) -> Self {
+        self.set_millis("bootstrap.resolve.timeout.ms", timeout)
+    }
 
     /// How long a broker may take to answer a request. Default 30 s, at most 2147483647 ms. Property
     /// `request.timeout.ms`.

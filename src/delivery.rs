@@ -22,11 +22,11 @@ use crate::{
 /// The handle of one record that was accepted.
 ///
 /// Wait for it with [`get`](Self::get) or [`get_timeout`](Self::get_timeout), look at it with
-/// [`try_get`](Self::try_get), or `.await` it in any executor: the handle starts no thread and needs no runtime. Several
-/// threads can wait for one handle at a time, and the answer can be asked for again.
+/// [`try_get`](Self::try_get), or `.await` it in any executor: the handle starts no thread and needs no runtime.
+/// Several threads can wait for one handle at a time, and the answer can be asked for again.
 ///
-/// Dropping a handle cancels nothing and costs nothing; the record is sent all the same. Handles of up to 256 records share one
-/// allocation of 4 KiB, which is kept as long as one of them is.
+/// Dropping a handle cancels nothing and costs nothing; the record is sent all the same. Handles of up to 256
+/// records share one allocation of 4 KiB, which is kept as long as one of them is.
 ///
 /// Every handle gets an answer: at the latest when `delivery.timeout.ms` has passed, when the producer is closed, or
 /// when its sender thread ends. A record's callback has returned before its handle has the answer.

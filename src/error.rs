@@ -195,6 +195,14 @@ impl SendError {
     }
 }
 
+impl SendError {
+    /// For tests that compare kinds by value.
+    #[cfg(test)]
+    pub(crate) fn into_kind(self) -> SendErrorKind {
+        *self.0
+    }
+}
+
 impl From<SendErrorKind> for SendError {
     #[cold]
     fn from(kind: SendErrorKind) -> Self {
@@ -361,9 +369,9 @@ impl fmt::Display for DeliveryError {
 
 impl Error for DeliveryError {}
 
-/// `flush`, `close` or `partitions_for` could not do what it was asked.
+/// `flush` or `close` could not do what it was asked.
 ///
-/// None of them reports what became of single records: that is in each record's handle and callback.
+/// Neither of them reports what became of single records: that is in each record's handle and callback.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum FlushError {
@@ -375,7 +383,8 @@ pub enum FlushError {
         /// The time given.
         limit: Duration,
     },
-    /// The call was made inside a callback or an interceptor, whose thread it would have to wait for.
+    /// The call was made inside a callback, or an interceptor's `on_acknowledgement`: it would have to wait for its own
+    /// thread.
     #[error("{what} inside a callback would wait for itself; call it from another thread")]
     InsideCallback {
         /// The call.

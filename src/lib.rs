@@ -62,6 +62,17 @@ mod serializer;
 pub mod testing;
 mod wire;
 
+/// What the pages beside the source show is compiled and run like any other example.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/errors.md")]
+    mod errors {}
+    #[doc = include_str!("../docs/testing.md")]
+    mod testing {}
+}
+
 #[cfg(feature = "json")]
 pub use crate::serializer::JsonSerializer;
 pub use crate::{

@@ -1,6 +1,7 @@
 //! [`Producer`]: the caller's half of everything.
 
 use std::{
+    borrow::Cow,
     fmt,
     hash::{BuildHasher, RandomState},
     net::ToSocketAddrs,
@@ -22,8 +23,8 @@ use crate::{
     net::{self, SenderThread},
     partitioner::TopicPartitions,
     record::{Headers, ProducerRecord, RecordMetadata},
-    serializer::{BytesSerializer, Serialized, Serializer},
-    wire::record::size_upper_bound,
+    serializer::{Serialized, Serializer},
+    wire::record::{body_len, size_upper_bound},
 };
 
 /// Sends records to Kafka. Cheap to clone; clones share one sender thread, its memory and its connections, and may be
@@ -66,8 +67,15 @@ use crate::{
 /// `drop.timeout.ms` (5 seconds; not at all while panicking), and then fails what is left, with an error in the log.
 pub struct Producer<K: ?Sized = [u8], V: ?Sized = [u8]> {
     core: Arc<Core>,
-    key_serializer: Arc<dyn Serializer<K>>,
-    value_serializer: Arc<dyn Serializer<V>>,
+    key: Encoding<K>,
+    value: Encoding<V>,
+}
+
+/// How a producer's keys or values become bytes.
+enum Encoding<T: ?Sized> {
+    /// They are bytes: no user code is called, so nothing has to be caught.
+    Bytes(fn(&T) -> &[u8]),
+    Serializer(Arc<dyn Serializer<T>>),
 }
 
 /// What all clones share. Its drop is the last clone's.
@@ -101,12 +109,12 @@ impl Producer {
     /// Settings that are wrong, all of them at once; none of the `bootstrap.servers` can be resolved; the thread
     /// cannot be started.
     pub fn new(config: ProducerConfig) -> Result<Self, ConfigError> {
-        Self::with_serializers(config, BytesSerializer, BytesSerializer)
+        Self::start(config, Encoding::Bytes(|key| key), Encoding::Bytes(|value| value))
     }
 }
 
 impl<K: ?Sized, V: ?Sized> Producer<K, V> {
-    /// A producer whose keys and values go through serializers. Use [`BytesSerializer`] for one that is bytes already.
+    /// A producer whose keys and values go through serializers. Use [`BytesSerializer`](crate::BytesSerializer) for one that is bytes already.
     ///
     /// ```
     /// use kafka_producer::{BytesSerializer, JsonSerializer, Producer, ProducerConfig, ProducerRecord};
@@ -127,13 +135,19 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         key: impl Serializer<K> + 'static,
         value: impl Serializer<V> + 'static,
     ) -> Result<Self, ConfigError> {
+        Self::start(config, Encoding::Serializer(Arc::new(key)), Encoding::Serializer(Arc::new(value)))
+    }
+
+    fn start(config: ProducerConfig, key: Encoding<K>, value: Encoding<V>) -> Result<Self, ConfigError> {
         let settings = Arc::new(config.resolve()?);
-        resolve_bootstrap(&settings)?;
+        if settings.resolve_at_start {
+            resolve_bootstrap(&settings)?;
+        }
         let seed = RandomState::new().hash_one(std::process::id());
         let sender = net::start(Arc::clone(&settings), seed).map_err(|error| cannot_start(&error))?;
         let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
         let core = Core { settings, hub, sender, open: AtomicBool::new(true), creator };
-        Ok(Self { core: Arc::new(core), key_serializer: Arc::new(key), value_serializer: Arc::new(value) })
+        Ok(Self { core: Arc::new(core), key, value })
     }
 
     /// Takes a record to be sent. Waits for the topic's metadata and for room in `buffer.memory` if it must, no longer
@@ -175,10 +189,11 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         self.accept(record, None, Patience::never())
     }
 
-    /// Sends everything at once and waits until all records sent before this call are acknowledged or have failed.
+    /// Sends everything at once and waits until all records sent before this call are acknowledged or have failed, and
+    /// their callbacks have returned.
     ///
     /// It does not tell what became of a record: that is in its handle and its callback. The wait is bounded by
-    /// `delivery.timeout.ms`, which ends every record.
+    /// `delivery.timeout.ms`, which ends every record, and by the callbacks, which nothing ends.
     ///
     /// # Errors
     /// The call could not wait: inside a callback, in a forked child, or because the producer has ended.
@@ -194,8 +209,8 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         self.core.hub.flush(Some(limit))
     }
 
-    /// Accepts no more records, waits until all are acknowledged or have failed, and ends the thread. A second call
-    /// returns at once.
+    /// Accepts no more records, waits until all are acknowledged or have failed and all callbacks have returned, and ends
+    /// the thread. A second call returns at once.
     ///
     /// # Errors
     /// The call could not wait: inside a callback or in a forked child.
@@ -238,7 +253,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     ) -> Result<DeliveryFuture, SendError> {
         let interceptors = &self.core.settings.interceptors;
         if interceptors.is_empty() {
-            return Ok(self.append(&mut record, callback, &mut patience)?);
+            return self.append(&mut record, callback, &mut patience);
         }
         for interceptor in interceptors {
             let (topic, partition) = (record.topic(), record.partition_ref());
@@ -250,16 +265,14 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             }
         }
         let callback = self.core.intercepted(callback);
-        self.append(&mut record, Some(callback), &mut patience).map_err(|kind| {
-            let error = SendError::from(kind);
+        self.append(&mut record, Some(callback), &mut patience).inspect_err(|error| {
             for interceptor in interceptors {
-                if catch_unwind(AssertUnwindSafe(|| interceptor.on_send_error(record.topic(), &error)))
+                if catch_unwind(AssertUnwindSafe(|| interceptor.on_send_error(record.topic(), error)))
                     .is_err()
                 {
                     log::warn!("an interceptor panicked in on_send_error (topic {})", record.topic());
                 }
             }
-            error
         })
     }
 
@@ -268,26 +281,26 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         record: &mut ProducerRecord<'_, K, V>,
         callback: Option<Callback>,
         patience: &mut Patience,
-    ) -> Result<DeliveryFuture, SendErrorKind> {
+    ) -> Result<DeliveryFuture, SendError> {
         let Core { settings, hub, .. } = &*self.core;
         let topic = record.topic();
         if let Some(timestamp) = record.timestamp_ref()
             && timestamp < 0
         {
-            return Err(SendErrorKind::InvalidTimestamp { timestamp });
+            return Err(SendErrorKind::InvalidTimestamp { timestamp }.into());
         }
         if let Some(partition) = record.partition_ref()
             && partition < 0
         {
             let reason = "the record names it; partitions count from 0".to_owned();
-            return Err(SendErrorKind::InvalidPartition { topic: topic.to_owned(), partition, reason });
+            return Err(SendErrorKind::InvalidPartition { topic: topic.to_owned(), partition, reason }.into());
         }
         let (key, value) = (record.key_ref(), record.value_ref());
-        let key = serialize(&*self.key_serializer, "key", topic, record.headers_mut(), key)?;
-        let value = serialize(&*self.value_serializer, "value", topic, record.headers_mut(), value)?;
+        let key = self.key.encode("key", topic, record.headers_mut(), key)?;
+        let value = self.value.encode("value", topic, record.headers_mut(), value)?;
         let (key, value, headers) = (key.as_deref(), value.as_deref(), record.headers_ref());
-        let size = size_upper_bound(key.map(<[u8]>::len), value.map(<[u8]>::len), headers.entries());
-        check_size(settings, topic, size)?;
+        let body_len = body_len(key, value, headers.entries());
+        check_size(settings, topic, size_upper_bound(body_len))?;
         let partition = match (record.partition_ref(), &settings.partitioner) {
             (Some(partition), _) => Partition::Explicit(partition),
             (None, Some(_)) => Partition::Explicit(self.custom_partition(topic, key, value, patience)?),
@@ -295,7 +308,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             (None, None) => Partition::Open,
         };
         let timestamp = record.timestamp_ref();
-        hub.append(Entry { topic, partition, timestamp, key, value, headers, callback }, patience)
+        hub.append(Entry { topic, partition, timestamp, key, value, headers, body_len, callback }, patience)
     }
 
     #[cold]
@@ -305,7 +318,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
         patience: &mut Patience,
-    ) -> Result<i32, SendErrorKind> {
+    ) -> Result<i32, SendError> {
         let Core { settings, hub, .. } = &*self.core;
         let partitioner = settings.partitioner.as_ref().expect("the caller has seen one");
         let (_, view) = hub.topic_view(topic, None, patience)?;
@@ -315,7 +328,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             .map_err(|source| SendErrorKind::Partitioner { topic: topic.to_owned(), source })?;
         if !(0..view.count).contains(&partition) {
             let reason = format!("the partitioner chose it; 0 to {} exist", view.count - 1);
-            return Err(SendErrorKind::InvalidPartition { topic: topic.to_owned(), partition, reason });
+            return Err(SendErrorKind::InvalidPartition { topic: topic.to_owned(), partition, reason }.into());
         }
         Ok(partition)
     }
@@ -418,10 +431,15 @@ fn complain(records: usize, first: &DeliveryError, limit: Duration) {
 
 impl<K: ?Sized, V: ?Sized> Clone for Producer<K, V> {
     fn clone(&self) -> Self {
-        Self {
-            core: Arc::clone(&self.core),
-            key_serializer: Arc::clone(&self.key_serializer),
-            value_serializer: Arc::clone(&self.value_serializer),
+        Self { core: Arc::clone(&self.core), key: self.key.clone(), value: self.value.clone() }
+    }
+}
+
+impl<T: ?Sized> Clone for Encoding<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Bytes(bytes) => Self::Bytes(*bytes),
+            Self::Serializer(serializer) => Self::Serializer(Arc::clone(serializer)),
         }
     }
 }
@@ -436,29 +454,52 @@ impl<K: ?Sized, V: ?Sized> fmt::Debug for Producer<K, V> {
     }
 }
 
+impl<T: ?Sized> Encoding<T> {
+    #[inline]
+    fn encode<'a>(
+        &self,
+        part: &'static str,
+        topic: &str,
+        headers: &mut Headers,
+        data: Option<&'a T>,
+    ) -> Result<Option<Cow<'a, [u8]>>, SendError> {
+        let Some(data) = data else { return Ok(None) };
+        match self {
+            Self::Bytes(bytes) => Ok(Some(Cow::Borrowed(bytes(data)))),
+            Self::Serializer(serializer) => serialize(&**serializer, part, topic, headers, data),
+        }
+    }
+}
+
 fn serialize<'a, T: ?Sized>(
     serializer: &dyn Serializer<T>,
     part: &'static str,
     topic: &str,
     headers: &mut Headers,
-    data: Option<&'a T>,
-) -> Result<Option<std::borrow::Cow<'a, [u8]>>, SendErrorKind> {
-    let Some(data) = data else { return Ok(None) };
+    data: &'a T,
+) -> Result<Option<Cow<'a, [u8]>>, SendError> {
     let serialized: Serialized<'a> =
         catch_unwind(AssertUnwindSafe(|| serializer.serialize(topic, headers, data)))
             .unwrap_or_else(|panic| Err(panicked("the serializer", &*panic)));
-    serialized.map_err(|source| SendErrorKind::Serialization { topic: topic.to_owned(), part, source })
+    serialized.map_err(|source| SendErrorKind::Serialization { topic: topic.to_owned(), part, source }.into())
 }
 
-fn check_size(settings: &Settings, topic: &str, size: usize) -> Result<(), SendErrorKind> {
+#[inline]
+fn check_size(settings: &Settings, topic: &str, size: usize) -> Result<(), SendError> {
+    if size <= settings.max_request_size && size <= settings.buffer_memory {
+        return Ok(());
+    }
+    Err(too_large(settings, topic, size))
+}
+
+#[cold]
+fn too_large(settings: &Settings, topic: &str, size: usize) -> SendError {
     let (limit, setting) = if size > settings.max_request_size {
         (settings.max_request_size, "max.request.size")
-    } else if size > settings.buffer_memory {
-        (settings.buffer_memory, "buffer.memory")
     } else {
-        return Ok(());
+        (settings.buffer_memory, "buffer.memory")
     };
-    Err(SendErrorKind::RecordTooLarge { topic: topic.to_owned(), size, limit, setting })
+    SendErrorKind::RecordTooLarge { topic: topic.to_owned(), size, limit, setting }.into()
 }
 
 #[cold]

@@ -414,14 +414,13 @@ pub(super) static GROUPS: &[Group] = &[
                 "bootstrap.resolve.timeout.ms",
                 "0",
                 "4.4",
-                "In Java, how long the names in `bootstrap.servers` are looked up in the background \
-                 before the producer gives up (KIP-909); 0 looks them up in the constructor.",
+                "0 looks the names in `bootstrap.servers` up when the producer is built, and fails if none \
+                 is known. With any other value the producer is built all the same, and names are looked \
+                 up whenever a connection is about to be opened, until a record has waited for \
+                 `max.block.ms`; the time itself has no meaning here, where Java gives up for good after \
+                 it (KIP-909).",
             )
-            .at_least(0)
-            .no_effect(
-                "names are looked up whenever a connection is about to be opened, on a thread of \
-                     their own",
-            ),
+            .at_least(0),
             choice(
                 "client.dns.lookup",
                 &["use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"],
@@ -712,10 +711,10 @@ pub(super) static GROUPS: &[Group] = &[
                 "metadata.cluster.check.enable",
                 "true",
                 "4.4",
-                "In Java, whether a broker is told which cluster and node it should be, so that it can \
-                 refuse when addresses were reused (KIP-1242).",
-            )
-            .no_effect("the request that carries the check is not sent by this version"),
+                "Whether a broker is told which cluster and node it should be, so that it can refuse when \
+                 addresses were reused (KIP-1242). Brokers before 4.4 are not asked. Without \
+                 `metadata.recovery.strategy=rebootstrap` nobody is.",
+            ),
         ],
     },
     Group {

@@ -28,6 +28,9 @@ use crate::{
 pub(crate) struct Settings {
     /// Hosts and ports, never empty.
     pub(crate) bootstrap: Vec<(String, u16)>,
+    /// Whether a producer is built only if one of these names is known.
+    pub(crate) resolve_at_start: bool,
+    /// At most [`LONGEST_NAME`] bytes.
     pub(crate) client_id: String,
     pub(crate) client_rack: String,
     /// -1, 0 or 1, as on the wire; -1 if `idempotence`.
@@ -55,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) metadata_max_idle: Duration,
     pub(crate) metadata_recovery_rebootstrap: bool,
     pub(crate) rebootstrap_trigger: Duration,
+    /// Whether a broker is told which cluster and node it should be.
+    pub(crate) cluster_check: bool,
     /// `None`: idle connections stay open.
     pub(crate) connections_max_idle: Option<Duration>,
     /// `None`: as the operating system likes.
@@ -93,6 +98,7 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
     reader.check_transactions(idempotence);
     reader.check_allocation_strategy();
     reader.check_rack();
+    reader.check_client_id();
     let delivery_timeout = reader.delivery_timeout();
     reader.note_what_has_no_effect();
     let Reader { values, problems, notices, .. } = reader;
@@ -103,6 +109,7 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
     let values = Checked(values);
     let settings = Settings {
         bootstrap,
+        resolve_at_start: values.number("bootstrap.resolve.timeout.ms") == 0,
         client_id: values.text("client.id"),
         client_rack: values.text("client.rack"),
         acks: match &*values.text("acks") {
@@ -130,6 +137,7 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         metadata_max_idle: values.duration("metadata.max.idle.ms"),
         metadata_recovery_rebootstrap: values.text("metadata.recovery.strategy") == "rebootstrap",
         rebootstrap_trigger: values.duration("metadata.recovery.rebootstrap.trigger.ms"),
+        cluster_check: values.bool("metadata.cluster.check.enable"),
         connections_max_idle: Some(values.number("connections.max.idle.ms"))
             .filter(|&ms| ms >= 0)
             .map(millis),
@@ -356,6 +364,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// It stands in every request, behind a length of two bytes.
+    fn check_client_id(&mut self) {
+        let len = self.text("client.id").map_or(0, str::len);
+        if len > LONGEST_NAME {
+            self.refuse("client.id", &format!("must be at most {LONGEST_NAME} bytes long, and has {len}"));
+        }
+    }
+
     fn delivery_timeout(&mut self) -> i64 {
         const NAME: &str = "delivery.timeout.ms";
         let (Some(given), Some(linger), Some(request)) =
@@ -493,6 +509,9 @@ const MAX_IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
 /// Longer than any producer lives, and far from the end of every platform's `Instant`.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
+/// What the length of a string on the wire can count.
+const LONGEST_NAME: usize = 32_767;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -516,6 +535,18 @@ mod tests {
     fn notices(pairs: &[(&str, &str)]) -> Vec<String> {
         let resolved = resolve(&config(pairs).given).unwrap_or_else(|error| panic!("{pairs:?}: {error}"));
         resolved.notices.into_iter().map(|(level, text)| format!("{level} {text}")).collect()
+    }
+
+    #[test]
+    fn a_name_that_no_request_can_carry_is_refused() {
+        let longest = "x".repeat(LONGEST_NAME);
+        assert_eq!(settings(&[("client.id", &longest)]).client_id, longest);
+        let problem = &problems(&[("client.id", &format!("{longest}x"))])[0];
+        assert!(
+            problem.ends_with("must be at most 32767 bytes long, and has 32768"),
+            "{}",
+            &problem[40_000..]
+        );
     }
 
     #[test]

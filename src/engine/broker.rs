@@ -43,6 +43,8 @@ pub(super) struct Broker<P> {
     pub(super) retry_at: Option<Instant>,
     last_attempt: Option<Instant>,
     pub(super) throttled_until: Option<Instant>,
+    /// The newest version of ApiVersions that it understands, as far as is known.
+    pub(super) greets_in: i16,
     /// In the newest metadata, or a bootstrap address while those count.
     pub(super) listed: bool,
 }
@@ -193,6 +195,7 @@ impl<P> Broker<P> {
             retry_at: None,
             last_attempt: None,
             throttled_until: None,
+            greets_in: ApiKey::ApiVersions.max_version(),
             listed: true,
         }
     }
@@ -322,6 +325,13 @@ impl<P> Brokers<P> {
     pub(super) fn use_bootstrap(&mut self) {
         for (node, broker) in &mut self.nodes {
             broker.listed |= *node < 0;
+        }
+    }
+
+    /// Nobody but the addresses that the user gave counts, until metadata says otherwise.
+    pub(super) fn use_bootstrap_alone(&mut self) {
+        for (node, broker) in &mut self.nodes {
+            broker.listed = *node < 0;
         }
     }
 

@@ -115,9 +115,20 @@ impl Metadata {
         !self.topics.is_empty()
     }
 
-    /// The wait for an answer counts anew: another way of getting one has begun.
-    pub(super) fn restart_wait(&mut self, now: Instant) {
+    /// Forgets who leads what and which cluster this is, and asks anew. Topics and their partitions stay known.
+    pub(super) fn start_again(&mut self, now: Instant) -> Vec<Leadership> {
         self.wanted_since = Some(now);
+        self.cluster_id = None;
+        let mut changes = Vec::new();
+        for (id, topic) in &mut self.topics {
+            topic.id = NO_ID;
+            topic.view = None;
+            for (index, partition) in topic.partitions.iter_mut().enumerate() {
+                partition.leader = None;
+                changes.push(partition.leadership(*id, index, false));
+            }
+        }
+        changes
     }
 
     /// When the next request is due; `None` while one is under way or nothing is tracked.
@@ -270,7 +281,9 @@ impl Topic {
             return true;
         }
         self.error = None;
-        let recreated = self.id != NO_ID && answer.topic_id != NO_ID && self.id != answer.topic_id;
+        // With an id that is not the one known, or where none is known any more, epochs may begin anew.
+        let is_other = answer.topic_id != NO_ID && self.id != answer.topic_id;
+        let recreated = is_other && self.id != NO_ID;
         self.id = answer.topic_id;
         let count = answer.partitions.iter().map(|p| p.index + 1).max().unwrap_or(0).clamp(0, MAX_PARTITIONS)
             as usize;
@@ -287,7 +300,7 @@ impl Topic {
                 continue;
             };
             let outdated = epochs_are_reliable
-                && !recreated
+                && !is_other
                 && partition.leader_epoch >= 0
                 && partition.leader_epoch < known.epoch;
             if !outdated {

@@ -172,7 +172,6 @@ impl Engine {
 
     pub(crate) fn handle_chunk(&mut self, now: Instant, mut chunk: Chunk) {
         self.woken(now);
-        let cells = Arc::clone(chunk.cells());
         let opened = chunk.opened();
         let mut last_topic = None;
         while let Some(record) = chunk.take_next() {
@@ -181,18 +180,7 @@ impl Engine {
                 self.metadata.track(now, record.topic, self.hub.topics().name(record.topic));
             }
             let random = &mut self.random;
-            self.accumulator.append(
-                now,
-                opened,
-                record.topic,
-                record.partition,
-                record.timestamp,
-                record.body,
-                &cells,
-                record.cell,
-                record.callback,
-                || random.next(),
-            );
+            self.accumulator.append(now, opened, record, &mut || random.next());
         }
         self.hub.recycle(chunk.into_buffer());
     }
@@ -253,7 +241,7 @@ impl Engine {
         self.woken(now);
         let Some(node) = self.brokers.node_of(conn) else { return };
         if self.brokers.connected(now, node).is_some() {
-            self.ask_versions(now, node, ApiKey::ApiVersions.max_version());
+            self.ask_versions(now, node);
         }
     }
 
@@ -402,7 +390,7 @@ impl Engine {
         if self.settings.metadata_recovery_rebootstrap
             && self.metadata.overdue(now) > self.settings.rebootstrap_trigger
         {
-            self.rebootstrap(now);
+            self.rebootstrap(now, "no metadata for metadata.recovery.rebootstrap.trigger.ms");
         }
         if !self.metadata.is_due(now) {
             return;
@@ -447,16 +435,20 @@ impl Engine {
         None
     }
 
-    /// Metadata has not been had for too long: whoever is connected seems not to know (KIP-1102).
-    fn rebootstrap(&mut self, now: Instant) {
-        log::info!("no metadata for {:?}: starting again from bootstrap.servers", self.metadata.overdue(now));
+    /// Whoever is known is not to be trusted any more: starts again from the addresses that the user gave (KIP-899,
+    /// KIP-1102). Records wait meanwhile.
+    fn rebootstrap(&mut self, now: Instant, why: &str) {
+        log::warn!("starting again from bootstrap.servers: {why}");
         let conns: Vec<ConnId> =
             self.brokers.nodes.iter().filter(|(node, _)| **node >= 0).filter_map(|(_, b)| b.conn()).collect();
         for conn in conns {
-            self.hang_up(now, conn, "metadata could not be had for metadata.recovery.rebootstrap.trigger.ms");
+            self.hang_up(now, conn, why);
         }
-        self.brokers.use_bootstrap();
-        self.metadata.restart_wait(now);
+        self.brokers.use_bootstrap_alone();
+        for change in self.metadata.start_again(now) {
+            self.lead(now, change);
+        }
+        self.publish();
     }
 
     fn has_use_for_an_id(&self) -> bool {
@@ -545,7 +537,14 @@ impl Engine {
             // The broker lists what it can do in any case; if not, every broker knows version 0.
             let offered = answer.api_keys.iter().find(|(key, ..)| *key == ApiKey::ApiVersions.key());
             let lower = offered.map_or(0, |(_, _, max)| (*max).clamp(0, version - 1));
-            self.ask_versions(now, node, lower);
+            if let Some(broker) = self.brokers.get(node) {
+                broker.greets_in = lower;
+            }
+            self.ask_versions(now, node);
+            return Ok(());
+        }
+        if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap {
+            self.rebootstrap(now, "a broker belongs to another cluster or is another node than it was");
             return Ok(());
         }
         if answer.error != ErrorCode::NONE {
@@ -568,7 +567,7 @@ impl Engine {
             self.metadata_failed(now);
             if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap
             {
-                self.rebootstrap(now);
+                self.rebootstrap(now, "a broker asked for it");
             }
             self.note_metadata_error(match answer.error {
                 ErrorCode::NONE => "the broker named no brokers in its answer".into(),
@@ -737,10 +736,21 @@ impl Engine {
             .map_err(|reason| format!("broker {label} is too old or too new: {reason}"))
     }
 
-    fn ask_versions(&mut self, now: Instant, node: i32, version: i16) {
-        let request = ApiVersionsRequest { software_name: SOFTWARE_NAME, software_version: SOFTWARE_VERSION };
+    /// The first request on a connection. Only a broker that can check it is told whom it is meant for, and only where
+    /// it is known: at a bootstrap address any broker will do.
+    fn ask_versions(&mut self, now: Instant, node: i32) {
+        let greets_in = self.brokers.get(node).map_or(0, |b| b.greets_in);
+        let settings = &self.settings;
+        let checks = settings.cluster_check && settings.metadata_recovery_rebootstrap && node >= 0;
+        let cluster = self.metadata.cluster_id.clone().filter(|_| checks);
+        let version = greets_in.min(if cluster.is_some() { CHECKING_VERSION } else { CHECKING_VERSION - 1 });
+        let request = ApiVersionsRequest {
+            software_name: SOFTWARE_NAME,
+            software_version: SOFTWARE_VERSION,
+            addressee: cluster.as_deref().map(|cluster| (cluster, node)),
+        };
         self.request(now, node, ApiKey::ApiVersions, version, Purpose::ApiVersions, |out| {
-            request.encode(version, out)
+            request.encode(version, out);
         });
     }
 
@@ -797,6 +807,9 @@ impl Random {
         z ^ (z >> 31)
     }
 }
+
+/// The version of ApiVersions that says whom it is meant for.
+const CHECKING_VERSION: i16 = 5;
 
 const SOFTWARE_NAME: &str = env!("CARGO_PKG_NAME");
 const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -29,6 +29,7 @@ use crate::{
         Api, Fault,
         model::{ClusterModel, ModelConfig, Reaction},
     },
+    wire::record::body_len,
 };
 
 const TOPIC: &str = "t";
@@ -185,6 +186,7 @@ impl Sim {
             key: None,
             value: Some(value.as_bytes()),
             headers: &Headers::new(),
+            body_len: body_len(None, Some(value.as_bytes()), &[]),
             callback: None,
         };
         match self.hub.append(entry, &mut Patience::never()) {

@@ -20,10 +20,9 @@ use super::{
 };
 use crate::{
     delivery::DeliveryFuture,
-    error::{ErrorCode, SendErrorKind},
+    error::{ErrorCode, SendError, SendErrorKind},
     partitioner::partition_for_key,
     record::Headers,
-    wire::record::body_len,
 };
 
 /// A record on its way in.
@@ -35,6 +34,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: &'a Headers,
+    /// Of key, value and headers in wire form.
+    pub(crate) body_len: usize,
     pub(crate) callback: Option<Callback>,
 }
 
@@ -75,10 +76,10 @@ impl Hub {
         &self,
         mut entry: Entry<'_>,
         patience: &mut Patience,
-    ) -> Result<DeliveryFuture, SendErrorKind> {
+    ) -> Result<DeliveryFuture, SendError> {
         let mut draft = Draft::new(&entry, &self.config);
         if draft.charge > self.budget.0.limit() {
-            return Err(self.too_large(entry.topic, draft.charge));
+            return Err(self.too_large(entry.topic, draft.charge).into());
         }
         let mut held = Held::nothing(self);
         loop {
@@ -325,8 +326,10 @@ impl Hub {
     #[inline]
     fn mark_used(&self, lane: usize) {
         if self.used_lanes.load(Ordering::Acquire) <= lane {
-            // Before the lane is locked for the first time. The sender thread stores the level, then reads this; here
-            // it is written, then the level is read. So it looks into the lane, or the level is seen.
+            // Before the lane is locked for the first time. The sender thread stores the level, then reads this;
+            // here it is written, then the level is read. So the lane is looked into, or the level is seen; also by
+            // a thread that finds its lane counted by another one, since it reads this first and the level in
+            // SeqCst order.
             self.used_lanes.fetch_max(lane + 1, Ordering::SeqCst);
             fence(Ordering::SeqCst);
         }
@@ -336,7 +339,7 @@ impl Hub {
 impl Draft {
     #[inline]
     fn new(entry: &Entry<'_>, config: &HubConfig) -> Self {
-        let body_len = body_len(entry.key, entry.value, entry.headers.entries());
+        let body_len = entry.body_len;
         let charge = charge(body_len);
         // What could never be accepted is not worth encoding.
         let alone = (size(body_len) > config.chunk_bytes && charge <= config.buffer_memory)

@@ -1,13 +1,14 @@
-//! A number of things to share out, first come, first served: the bytes of `buffer.memory`, the places in the channel.
+//! A number of things to share out, first come, first served: the bytes of `buffer.memory`, the places in the
+//! channel.
 //!
 //! What the things are is not known here. Whoever gives some back hands them to the one who has waited longest; a
 //! newcomer never passes those who wait, and nobody is woken to find nothing.
 //!
 //! # Nobody is forgotten
 //!
-//! A waiter enters the line, then looks at what is free; a giver adds to what is free, then looks at the line; between
-//! the two steps either has a `SeqCst` fence, so at least one of them sees the other. If it is the giver, it serves the
-//! line. If it is the waiter, it serves itself.
+//! A waiter enters the line, then looks at what is free; a giver adds to what is free, then looks at the line;
+//! between the two steps either has a `SeqCst` fence, so at least one of them sees the other. If it is the giver,
+//! it serves the line. If it is the waiter, it serves itself.
 //!
 //! What is free, but too little to be worth a wake-up, is given out when the sender thread is about to sleep
 //! ([`Budget::give_when_idle`]). A waiter that is served wakes the next one if there is something left for it: one
@@ -185,8 +186,8 @@ impl Budget {
         }
     }
 
-    /// Serves the head of the line if its need can be met and at least `floor` is free; the caller unparks it, without
-    /// the lock.
+    /// Serves the head of the line if its need can be met and at least `floor` is free; the caller unparks it,
+    /// without the lock.
     fn serve(&self, line: &mut MutexGuard<'_, VecDeque<Arc<Waiter>>>, floor: usize) -> Option<Arc<Waiter>> {
         let head = line.front()?;
         if self.free() < floor {

@@ -1,14 +1,15 @@
 //! Where handles find out what became of their records.
 //!
-//! Who sends what, and where chunks and batches are, is not known here. A cell is given to one record, settled once,
-//! and never used again. From `send` until it is settled it belongs to exactly one owner: the record's chunk, then a
-//! [`Run`] in the record's batch; either settles on its drop what is not settled yet, so that no handle waits for ever.
+//! Who sends what, and where chunks and batches are, is not known here. A cell is given to one record, settled
+//! once, and never used again. From `send` until it is settled it belongs to exactly one owner: the record's chunk,
+//! then a [`Run`] in the record's batch; either settles on its drop what is not settled yet, so that no handle
+//! waits for ever.
 //!
 //! # No waiter is forgotten
 //!
-//! A waiter registers, then looks at the cell; a settler writes the cell, then looks for registered waiters; between the
-//! two steps either has a `SeqCst` fence, so at least one of them sees the other. The settler's fence is one for all the
-//! cells that it settles at a time ([`Settling::finish`]), not one each.
+//! A waiter registers, then looks at the cell; a settler writes the cell, then looks for registered waiters;
+//! between the two steps either has a `SeqCst` fence, so at least one of them sees the other. The settler's fence
+//! is one for all the cells that it settles at a time ([`Settling::finish`]), not one each.
 
 use std::{
     fmt, mem,
@@ -72,6 +73,8 @@ pub(crate) struct Run {
     /// `None` once settled.
     cells: Option<Arc<Cells>>,
     set: CellSet,
+    /// The last of the set.
+    last: u16,
 }
 
 /// Settles cells. The waiters are woken by [`finish`](Self::finish), which dropping does as well.
@@ -278,18 +281,19 @@ impl Run {
     pub(crate) fn start(cells: &Arc<Cells>, cell: u16) -> Self {
         let mut set = CellSet::default();
         set.insert(cell);
-        Self { cells: Some(Arc::clone(cells)), set }
+        Self { cells: Some(Arc::clone(cells)), set, last: cell }
     }
 
-    /// Takes in the record that follows in the batch, if its cell is of the same [`Cells`] and behind the others; there
-    /// may be cells of other batches between them. False if it needs a run of its own.
+    /// Takes in the record that follows in the batch, if its cell is of the same [`Cells`] and behind the others;
+    /// there may be cells of other batches between them. False if it needs a run of its own.
     #[inline]
     pub(crate) fn extend(&mut self, cells: &Arc<Cells>, cell: u16) -> bool {
         let same = self.cells.as_ref().is_some_and(|own| Arc::ptr_eq(own, cells));
-        if !same || self.set.last().is_some_and(|last| last >= cell) {
+        if !same || self.last >= cell {
             return false;
         }
         self.set.insert(cell);
+        self.last = cell;
         true
     }
 
@@ -312,7 +316,8 @@ impl Run {
         for (front, back) in self.set.words.iter_mut().zip(back.words) {
             *front &= !back;
         }
-        Self { cells: self.cells.clone(), set: back }
+        let last = std::mem::replace(&mut self.last, self.set.last().unwrap_or(0));
+        Self { cells: self.cells.clone(), set: back, last }
     }
 
     /// A run for each of its records, in their order.

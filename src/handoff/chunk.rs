@@ -1,8 +1,8 @@
 //! Some records of one lane on their way to the sender thread: one buffer, one message in the channel.
 //!
-//! Which batch a record will lie in is not known here, nor what a key or a value is. A chunk owns its buffer, the cells
-//! of its records and their charge on the memory budget; what is taken out goes over to the taker, and a chunk that is
-//! dropped fails and gives back the rest.
+//! Which batch a record will lie in is not known here, nor what a key or a value is. A chunk owns its buffer, the
+//! cells of its records and their charge on the memory budget; what is taken out goes over to the taker, and a
+//! chunk that is dropped fails and gives back the rest.
 //!
 //! ```text
 //! body length u32 | topic u32 | partition i32, -1 = open | timestamp i64 | body: key, value, headers as in a batch
@@ -46,8 +46,8 @@ pub(crate) struct RecordHead {
 
 /// A record taken out of its chunk.
 ///
-/// Its cell must go into a [`Run`](super::cells::Run) at once, which is what settles it from now on; its charge must be
-/// given back when the batch is done.
+/// Its cell must go into a [`Run`](super::cells::Run) at once, which is what settles it from now on; its charge
+/// must be given back when the batch is done.
 #[derive(Debug)]
 pub(crate) struct RecordView<'a> {
     pub(crate) topic: TopicId,

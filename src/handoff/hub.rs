@@ -1,7 +1,7 @@
 //! What callers and the sender thread share: the lanes, the channel, the bell, and how a producer ends.
 //!
-//! Sockets, batches and partitions' leaders are not known here; neither is what happens when a [`Bell`] is rung. How a
-//! record comes into a lane stands in [`append`](super::append), what the sender thread does with it in
+//! Sockets, batches and partitions' leaders are not known here; neither is what happens when a [`Bell`] is rung.
+//! How a record comes into a lane stands in [`append`](super::append), what the sender thread does with it in
 //! [`receiver`](super::receiver), and why none is stranded in the [module's](super) own words.
 
 use std::time::{Duration, Instant};
@@ -77,12 +77,14 @@ pub(crate) struct Hub {
     pub(super) level: Padded<AtomicU8>,
     bell: Box<dyn Bell>,
     pub(super) channel: Channel<Command>,
+    /// How many commands other than chunks have been sent: each of them is worth a sleep.
+    pub(super) urgent: AtomicUsize,
     /// Empty buffers on their way back to the callers.
     pool: Channel<Vec<u8>>,
     /// Bytes of `buffer.memory`.
     pub(super) budget: Padded<Budget>,
-    /// Places in the channel. Whoever sends has taken one, so that sending cannot fail, and who must wait for one waits
-    /// in a line, not all at once.
+    /// Places in the channel. Whoever sends has taken one, so that sending cannot fail, and who must wait for one
+    /// waits in a line, not all at once.
     pub(super) room: Padded<Budget>,
     pub(super) topics: Arc<Topics>,
     pub(super) published: Published,
@@ -128,6 +130,7 @@ impl Hub {
             level: Padded(AtomicU8::new(Level::Awake as u8)),
             bell,
             channel: Channel::bounded(config.channel_capacity),
+            urgent: AtomicUsize::new(0),
             // Every buffer that can exist at a time, so that none is thrown away.
             pool: Channel::bounded(config.channel_capacity + LANES + 1),
             budget: Padded(Budget::new(config.buffer_memory)),
@@ -148,7 +151,8 @@ impl Hub {
         })
     }
 
-    /// The bytes of `buffer.memory`. The sender thread gives back here what [`charge`](super::chunk::charge) says a record took.
+    /// The bytes of `buffer.memory`. The sender thread gives back here what [`charge`](super::chunk::charge) says a
+    /// record took.
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget.0
     }
@@ -161,7 +165,8 @@ impl Hub {
         &self.published
     }
 
-    /// Where the callbacks of records go that fail before they come into a batch. Set once, before the first callback.
+    /// Where the callbacks of records go that fail before they come into a batch. Set once, before the first
+    /// callback.
     pub(crate) fn set_callback_sink(&self, sink: CallbackSink) {
         let _ = self.callback_sink.set(sink);
     }
@@ -178,7 +183,7 @@ impl Hub {
         let deadline = limit.and_then(|limit| now().checked_add(limit));
         let timed_out = || FlushError::TimedOut { what: WHAT, limit: limit.unwrap_or_default() };
         let (promise, done) = Promise::new();
-        self.push_lanes_then(Command::Flush(promise), deadline).map_err(|why| match why {
+        self.send_after_records(Command::Flush(promise), deadline).map_err(|why| match why {
             Exhausted::TimedOut => timed_out(),
             Exhausted::Ended => self.ended().flush_error(),
         })?;
@@ -204,14 +209,16 @@ impl Hub {
         self.end_waits();
     }
 
-    /// After [`close_lanes`](Self::close_lanes): has the sender thread receive [`Command::Close`] once it has received
-    /// everything that was accepted. That is a flag and not a place in the channel, so it does not wait for one.
+    /// After [`close_lanes`](Self::close_lanes): has the sender thread receive [`Command::Close`] once it has
+    /// received everything that was accepted. That is a flag and not a place in the channel, so it does not wait
+    /// for one.
     pub(crate) fn close_command(&self) {
         self.closing.store(true, Ordering::SeqCst);
         self.ring();
     }
 
-    /// Closes without waiting for what is not done: see [`HubReceiver::is_forced`](super::receiver::HubReceiver::is_forced).
+    /// Closes without waiting for what is not done: see
+    /// [`HubReceiver::is_forced`](super::receiver::HubReceiver::is_forced).
     pub(crate) fn force_close(&self) {
         self.close_lanes();
         self.forced.store(true, Ordering::SeqCst);
@@ -284,7 +291,11 @@ impl Hub {
     }
 
     /// Pushes what all lanes hold, then `command`: it comes after everything that was accepted before this call.
-    fn push_lanes_then(&self, command: Command, deadline: Option<Instant>) -> Result<(), Exhausted> {
+    pub(crate) fn send_after_records(
+        &self,
+        command: Command,
+        deadline: Option<Instant>,
+    ) -> Result<(), Exhausted> {
         let mut held = Held::nothing(self);
         for lane in &self.lanes[..self.used_lanes.load(Ordering::SeqCst)] {
             // Either this thread finds the lane empty, or it pushes; a lane's lock is never held while waiting.
@@ -296,6 +307,7 @@ impl Hub {
             held.wait_for_room(deadline)?;
         }
         self.send(command);
+        self.urgent.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.end.get().is_some() {
             // The sender thread's last look into the channel may have been before the command was there.
@@ -305,8 +317,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Moves a lane's open chunk into the channel; true if none is left in the lane. Only ever called under the lane's
-    /// lock, by callers and by the sender thread alike: so the channel's order is the lane's.
+    /// Moves a lane's open chunk into the channel; true if none is left in the lane. Only ever called under the
+    /// lane's lock, by callers and by the sender thread alike: so the channel's order is the lane's.
     pub(super) fn push(&self, lane: &mut Lane, held: Option<&mut Held<'_>>) -> bool {
         if lane.open.is_none() {
             return true;
@@ -343,7 +355,8 @@ impl Hub {
         }
     }
 
-    /// Wakes the sender thread if it sleeps, at whatever level. Only the first of several callers goes to the trouble.
+    /// Wakes the sender thread if it sleeps, at whatever level. Only the first of several callers goes to the
+    /// trouble.
     pub(super) fn ring(&self) {
         fence(Ordering::SeqCst);
         let level = &self.level.0;
@@ -379,10 +392,12 @@ impl Hub {
 
     /// What to tell a caller that is refused because nothing goes on.
     pub(super) fn ended(&self) -> End {
+        // In this order: a death sets the one, then the other.
+        let closed = self.is_closed();
         if let Some(end) = self.end.get() {
             return end.clone();
         }
-        if self.is_closed() {
+        if closed {
             return End::Closed;
         }
         "it dropped what it was asked to do".into()
@@ -397,8 +412,8 @@ impl Home for Hub {
             (found, found && self.push(&mut lane, None))
         };
         if self.config.linger.is_zero() && found == pushed {
-            // No batch waits for more, so there is nothing to end once the sender thread has the record; a second ring
-            // would only switch threads once more.
+            // No batch waits for more, so there is nothing to end once the sender thread has the record; a second
+            // ring would only switch threads once more.
             if pushed {
                 self.ring();
             }

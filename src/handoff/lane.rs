@@ -16,7 +16,8 @@ use crate::error::ErrorCode;
 
 #[derive(Default)]
 pub(super) struct Lane {
-    /// Nothing is appended any more.
+    /// No record is let in any more. Read and changed under the lane's lock, so that each record is before or
+    /// behind.
     pub(super) shut: bool,
     /// The records that were not pushed yet; never an empty chunk.
     pub(super) open: Option<Chunk>,
@@ -151,9 +152,10 @@ impl Familiar {
     }
 }
 
-/// The clock, read as seldom as the promise at [`ProducerRecord::timestamp`](crate::ProducerRecord::timestamp) allows:
-/// on the first stamp of a chunk and then on every `period`-th, which doubles while reads fall into the same
-/// millisecond and halves when they do not. Reading it for each record takes a third of all the time a record takes.
+/// The clock, read as seldom as the promise at [`ProducerRecord::timestamp`](crate::ProducerRecord::timestamp)
+/// allows: on the first stamp of a chunk and then on every `period`-th, which doubles while reads fall into the
+/// same millisecond and halves when they do not. Reading it for each record takes a third of all the time a record
+/// takes.
 #[derive(Default)]
 pub(super) struct Clock {
     last: i64,

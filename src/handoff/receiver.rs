@@ -2,10 +2,10 @@
 //!
 //! What the sender thread does with records is not known here, nor how it sleeps. In a turn it takes commands
 //! ([`HubReceiver::try_recv`]), waiting handles ([`HubReceiver::take_gets`]) and topics asked for
-//! ([`HubReceiver::take_wishes`]); looks into the lanes once a [`tick`](Hub::tick) while anything is open or in flight
-//! ([`HubReceiver::steal_all`]) and never otherwise, because chunks of a few records keep it busy with nothing; and
-//! collects idle memory while somebody waits for some ([`HubReceiver::reclaim_credit`]). Before it sleeps it calls
-//! [`HubReceiver::doze`], and after it [`HubReceiver::awake`].
+//! ([`HubReceiver::take_wishes`]); looks into the lanes once a [`tick`](Hub::tick) while anything is open or in
+//! flight ([`HubReceiver::steal_all`]) and never otherwise, because chunks of a few records keep it busy with
+//! nothing; and collects idle memory while somebody waits for some ([`HubReceiver::reclaim_credit`]). Before it
+//! sleeps it calls [`HubReceiver::doze`], and after it [`HubReceiver::awake`].
 
 use std::{mem, time::Duration};
 
@@ -25,6 +25,8 @@ pub(crate) struct HubReceiver {
     look_again: bool,
     /// [`Budget::arrivals`](super::budget::Budget::arrivals) when idle memory was collected last.
     arrivals: usize,
+    /// How many commands other than chunks were received from the channel.
+    urgent: usize,
     /// [`Command::Close`] was received.
     closed: bool,
 }
@@ -38,6 +40,7 @@ impl Hub {
             kept: Vec::new(),
             look_again: false,
             arrivals: 0,
+            urgent: 0,
             closed: false,
         };
         (hub, receiver)
@@ -52,9 +55,9 @@ impl HubReceiver {
     /// The next command, in the order of each thread's calls.
     #[inline]
     pub(crate) fn try_recv(&mut self) -> Option<Command> {
-        if let Some(command) = self.hub.channel.try_recv() {
-            self.hub.room.0.release(1);
-            return Some(command);
+        let command = self.receive();
+        if command.is_some() {
+            return command;
         }
         if self.closed || !self.hub.closing.load(Ordering::SeqCst) {
             return None;
@@ -63,9 +66,8 @@ impl HubReceiver {
         if self.steal_all() {
             return None;
         }
-        let command = self.hub.channel.try_recv();
+        let command = self.receive();
         if command.is_some() {
-            self.hub.room.0.release(1);
             return command;
         }
         self.closed = true;
@@ -118,8 +120,8 @@ impl HubReceiver {
         gets
     }
 
-    /// Keeps a waiter whose record is not in a batch yet for the next [`take_gets`](Self::take_gets), and looks for the
-    /// record in its lane.
+    /// Keeps a waiter whose record is not in a batch yet for the next [`take_gets`](Self::take_gets), and looks for
+    /// the record in its lane.
     pub(crate) fn keep_get(&mut self, cells: Arc<Cells>, cell: u16) {
         self.steal(cells.lane());
         self.kept.push((cells, cell));
@@ -138,8 +140,8 @@ impl HubReceiver {
     /// Announces that the sender thread is about to sleep, and what must wake it. `None` if it must not, because
     /// something came meanwhile that another turn has to see; else how long it may sleep at most.
     ///
-    /// Call [`awake`](Self::awake) when the sleep is over. The level must fit the engine's state, and stay true while the
-    /// thread sleeps: see [`Level`].
+    /// Call [`awake`](Self::awake) when the sleep is over. The level must fit the engine's state, and stay true
+    /// while the thread sleeps: see [`Level`].
     #[must_use]
     pub(crate) fn doze(&mut self, level: Level) -> Option<Duration> {
         self.hub.level.0.store(level as u8, Ordering::SeqCst);
@@ -155,6 +157,16 @@ impl HubReceiver {
     /// The sleep is over: callers need not ring.
     pub(crate) fn awake(&mut self) {
         self.hub.level.0.store(Level::Awake as u8, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn receive(&mut self) -> Option<Command> {
+        let command = self.hub.channel.try_recv()?;
+        self.hub.room.0.release(1);
+        if !matches!(command, Command::Chunk(_)) {
+            self.urgent += 1;
+        }
+        Some(command)
     }
 
     fn look_once_more(&mut self, level: Level) -> Option<Duration> {
@@ -176,8 +188,16 @@ impl HubReceiver {
             Level::ManyChunks => hub.channel.len() >= hub.config.ring_threshold,
             Level::NothingButUrgent => !hub.channel.is_empty() && hub.is_crowded(),
         };
+        // Counted by the sender of a command after it was sent, so this side may be ahead.
+        let urgent = hub.urgent.load(Ordering::Relaxed) > self.urgent;
         let closing = !self.closed && !look_again && hub.closing.load(Ordering::SeqCst);
-        if commands || newcomers || closing || hub.gets.is_full() || hub.wishes.is_full() || self.is_forced()
+        if commands
+            || urgent
+            || newcomers
+            || closing
+            || hub.gets.is_full()
+            || hub.wishes.is_full()
+            || self.is_forced()
         {
             return None;
         }

@@ -5,5 +5,6 @@
 /// fifth slower than one each with two threads, and a third with eight.
 pub(crate) const LANES: usize = 16;
 
-/// How many records share one allocation for their handles. At most 256: [`CellSet`](super::cells::CellSet) counts so far.
+/// How many records share one allocation for their handles. At most 256: [`CellSet`](super::cells::CellSet) counts
+/// so far.
 pub(crate) const CELLS: usize = 256;

@@ -1,10 +1,11 @@
 //! The only place in `handoff/` that knows where locks, atomics, threads, channels and clocks come from.
 //!
-//! The model check (`tests/handoff_model`) compiles the rest of `handoff/` over a stand-in for this file, which hands
-//! every step to a scheduler of its own. So what is offered here is no more than what that stand-in can offer as well.
+//! The model check (`tests/handoff_model`) compiles the rest of `handoff/` over a stand-in for this file, which
+//! hands every step to a scheduler of its own. So what is offered here is no more than what that stand-in can offer
+//! as well.
 //!
-//! A lock is never poisoned: no code of a user runs while one is held, and a panic elsewhere must not turn into panics
-//! of every other thread.
+//! A lock is never poisoned: no code of a user runs while one is held, and a panic elsewhere must not turn into
+//! panics of every other thread.
 
 use std::{
     cell::Cell,

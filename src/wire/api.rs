@@ -46,7 +46,7 @@ impl ApiKey {
     pub(crate) fn max_version(self) -> i16 {
         match self {
             Self::Produce | Self::Metadata => 13,
-            Self::ApiVersions => 4,
+            Self::ApiVersions => 5,
             Self::InitProducerId => 5,
         }
     }

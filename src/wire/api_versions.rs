@@ -6,7 +6,7 @@
 
 use super::{
     api::ApiKey,
-    primitives::{DecodeError, Reader, escaped, put_string, put_tags_empty},
+    primitives::{DecodeError, Reader, escaped, put_i32, put_nullable_string, put_string, put_tags_empty},
 };
 use crate::error::ErrorCode;
 
@@ -14,6 +14,9 @@ use crate::error::ErrorCode;
 pub(crate) struct ApiVersionsRequest<'a> {
     pub(crate) software_name: &'a str,
     pub(crate) software_version: &'a str,
+    /// Whom the request is meant for (KIP-1242): a broker of another cluster or with another id refuses it. From
+    /// version 5; `None` asks for no check.
+    pub(crate) addressee: Option<(&'a str, i32)>,
 }
 
 impl ApiVersionsRequest<'_> {
@@ -21,6 +24,10 @@ impl ApiVersionsRequest<'_> {
         if version >= 3 {
             put_string(out, true, self.software_name);
             put_string(out, true, self.software_version);
+            if version >= 5 {
+                put_nullable_string(out, true, self.addressee.map(|(cluster, _)| cluster));
+                put_i32(out, self.addressee.map_or(-1, |(_, node)| node));
+            }
             put_tags_empty(out);
         }
     }

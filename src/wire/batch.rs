@@ -222,7 +222,10 @@ const MIN_RECORD_HEADER_LEN: usize = 2;
 
 #[cfg(test)]
 mod tests {
-    use super::{super::record::put_body, super::record::put_record, *};
+    use super::{
+        super::record::{RecordHead, put_body, put_record},
+        *,
+    };
     use crate::record::Headers;
 
     /// The batch of two records that the facts of the wire format describe.
@@ -230,11 +233,11 @@ mod tests {
         let mut batch = vec![0; HEADER_LEN];
         let mut body = Vec::new();
         put_body(&mut body, Some(b"k"), Some(b"v"), &[]);
-        put_record(&mut batch, &body, 0, 0);
+        put_record(&mut batch, &RecordHead::new(body.len(), 0, 0), &body);
         body.clear();
         let headers = [("h", None)].into_iter().collect::<Headers>();
         put_body(&mut body, None, Some(b"hello"), headers.entries());
-        put_record(&mut batch, &body, 5, 1);
+        put_record(&mut batch, &RecordHead::new(body.len(), 5, 1), &body);
         write_header(&mut batch, &HEADER);
         batch
     }

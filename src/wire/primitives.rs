@@ -323,7 +323,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: i32) {
     put_uvarint(out, zigzag(value));
 }
 
-#[inline]
+#[cfg(test)]
 pub(crate) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     let mut value = zigzag_long(value);
     while value >= 0x80 {
@@ -334,7 +334,7 @@ pub(crate) fn put_varlong(out: &mut Vec<u8>, value: i64) {
 }
 
 /// How many bytes [`put_varint`] writes.
-#[inline]
+#[cfg(test)]
 pub(crate) fn varint_len(value: i32) -> usize {
     base128_len(zigzag(value).into())
 }
@@ -400,18 +400,18 @@ fn put_len(out: &mut Vec<u8>, flexible: bool, len: usize) {
 }
 
 #[inline]
-fn zigzag(value: i32) -> u32 {
+pub(super) fn zigzag(value: i32) -> u32 {
     ((value << 1) ^ (value >> 31)).cast_unsigned()
 }
 
 #[inline]
-fn zigzag_long(value: i64) -> u64 {
+pub(super) fn zigzag_long(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
 }
 
 /// Seven bits a byte without a division: nine sixty-fourths, rounded up, are the same for up to 64 bits.
 #[inline]
-fn base128_len(value: u64) -> usize {
+pub(super) fn base128_len(value: u64) -> usize {
     let bits = 64 - (value | 1).leading_zeros() as usize;
     (bits * 9 + 64) / 64
 }

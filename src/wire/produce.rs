@@ -50,7 +50,10 @@ impl ProduceRequest<'_> {
         let partitions = self.topics.iter().map(|topic| topic.partitions.len()).sum();
         let mut cuts = Vec::with_capacity(partitions);
         let mut records_len = 0;
-        let mut head = vec![0; LENGTH_LEN];
+        // Names and numbers of each, and what stands round them at most.
+        let names: usize = self.topics.iter().map(|topic| topic.name.len() + 24).sum();
+        let mut head = Vec::with_capacity(64 + client_id.len() + names + 10 * partitions);
+        head.resize(LENGTH_LEN, 0);
         let out = &mut head;
         put_request_header(out, ApiKey::Produce, version, correlation_id, client_id);
         put_nullable_string(out, flexible, self.transactional_id);

@@ -9,7 +9,7 @@
 //!                                                            `----------------- body --------------------'
 //! ```
 
-use super::primitives::{put_varint, put_varlong, varint_len, varlong_len};
+use super::primitives::{base128_len, put_varint, varlong_len, zigzag, zigzag_long};
 
 /// A header: its name, and bytes or null.
 pub(crate) type Header = (Box<str>, Option<Box<[u8]>>);
@@ -33,40 +33,89 @@ pub(crate) fn put_body(out: &mut Vec<u8>, key: Option<&[u8]>, value: Option<&[u8
     }
 }
 
-/// What a record can take at most in a batch of its own, before compression: `max.request.size` and `buffer.memory`
-/// are compared with it. Saturates, so that no size escapes the comparison.
-pub(crate) fn size_upper_bound(
-    key_len: Option<usize>,
-    value_len: Option<usize>,
-    headers: &[Header],
-) -> usize {
-    (BATCH_HEADER_LEN + MAX_RECORD_OVERHEAD).saturating_add(saturating_body_len(key_len, value_len, headers))
+/// What a record with a body of this length can take at most in a batch of its own, before compression:
+/// `max.request.size` and `buffer.memory` are compared with it. Saturates, so that no size escapes the comparison.
+#[inline]
+pub(crate) fn size_upper_bound(body_len: usize) -> usize {
+    (BATCH_HEADER_LEN + MAX_RECORD_OVERHEAD).saturating_add(body_len)
 }
 
-/// How many bytes [`put_record`] writes.
+/// What stands in front of a record's body in its batch: length, attributes, timestamp and offset.
+///
+/// It is worked out once, to see whether the record fits and to write it.
+pub(crate) struct RecordHead {
+    /// `len` bytes, then zeros.
+    bytes: [u8; HEAD_ROOM],
+    len: usize,
+    body_len: usize,
+}
+
+impl RecordHead {
+    #[inline]
+    pub(crate) fn new(body_len: usize, timestamp_delta: i64, offset_delta: i32) -> Self {
+        let (timestamp, offset) = (zigzag_long(timestamp_delta), u64::from(zigzag(offset_delta)));
+        // One byte of attributes, which are 0.
+        let length = 1 + base128_len(timestamp) + base128_len(offset) + body_len;
+        let length = u64::from(zigzag(counted(length)));
+        let mut head = Self { bytes: [0; HEAD_ROOM], len: 0, body_len };
+        if (length | timestamp | offset) < 1 << 14 {
+            // Nearly every record: all of it in one register, and written as one word.
+            let (mut word, mut len) = two_bytes(length);
+            len += 1;
+            for value in [timestamp, offset] {
+                let (bytes, n) = two_bytes(value);
+                word |= bytes << (8 * len);
+                len += n;
+            }
+            head.bytes[..WORD].copy_from_slice(&word.to_le_bytes());
+            head.len = len;
+        } else {
+            head.put(length);
+            head.len += 1;
+            head.put(timestamp);
+            head.put(offset);
+        }
+        head
+    }
+
+    /// How many bytes the record takes, its body included.
+    #[inline]
+    pub(crate) fn record_len(&self) -> usize {
+        self.len + self.body_len
+    }
+
+    fn put(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes[self.len] = value as u8 | 0x80;
+            value >>= 7;
+            self.len += 1;
+        }
+        self.bytes[self.len] = value as u8;
+        self.len += 1;
+    }
+}
+
+/// A varint below 2^14, first byte lowest, and how many bytes it has.
 #[inline]
-pub(crate) fn record_len(body_len: usize, timestamp_delta: i64, offset_delta: i32) -> usize {
-    let length = length_field(body_len, timestamp_delta, offset_delta);
-    varint_len(counted(length)) + length
+fn two_bytes(value: u64) -> (u64, usize) {
+    if value < 0x80 { (value, 1) } else { (value & 0x7f | 0x80 | (value >> 7) << 8, 2) }
 }
 
 /// Puts a record with a finished body at the end of a batch.
 #[inline]
-pub(crate) fn put_record(out: &mut Vec<u8>, body: &[u8], timestamp_delta: i64, offset_delta: i32) {
-    let length = length_field(body.len(), timestamp_delta, offset_delta);
-    let counted = counted(length);
-    // Not a byte more than needed: a batch that is filled to the brim must not be moved into a larger buffer.
-    out.reserve(varint_len(counted) + length);
-    put_varint(out, counted);
-    out.push(0);
-    put_varlong(out, timestamp_delta);
-    put_varint(out, offset_delta);
+pub(crate) fn put_record(out: &mut Vec<u8>, head: &RecordHead, body: &[u8]) {
+    debug_assert_eq!(head.body_len, body.len());
+    // Hardly a byte more than needed: a batch that is filled to the brim must not be moved into a larger buffer.
+    out.reserve(head.record_len().max(WORD));
+    if head.len <= WORD {
+        // A word of known length costs a store, a slice of any length a call.
+        let end = out.len() + head.len;
+        out.extend_from_slice(&head.bytes[..WORD]);
+        out.truncate(end);
+    } else {
+        out.extend_from_slice(&head.bytes[..head.len]);
+    }
     out.extend_from_slice(body);
-}
-
-#[inline]
-fn length_field(body_len: usize, timestamp_delta: i64, offset_delta: i32) -> usize {
-    1 + varlong_len(timestamp_delta) + varint_len(offset_delta) + body_len
 }
 
 #[inline]
@@ -112,6 +161,11 @@ pub(super) const BATCH_HEADER_LEN: usize = 61;
 /// The longest forms of length (5), attributes (1), timestamp delta (10) and offset delta (5).
 const MAX_RECORD_OVERHEAD: usize = 21;
 
+/// Room for the longest head.
+const HEAD_ROOM: usize = MAX_RECORD_OVERHEAD;
+
+const WORD: usize = size_of::<u64>();
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,11 +177,14 @@ mod tests {
     #[test]
     fn the_size_bound_is_that_of_java() {
         let none = [];
-        assert_eq!(size_upper_bound(None, None, &none), 85);
-        assert_eq!(size_upper_bound(Some(1), Some(1), &none), 87);
-        assert_eq!(size_upper_bound(None, Some(5), &headers(&[("h", None)])), 93);
-        assert_eq!(size_upper_bound(None, Some(100), &none), 186);
-        assert_eq!(size_upper_bound(Some(usize::MAX), Some(usize::MAX), &none), usize::MAX);
+        assert_eq!(size_upper_bound(saturating_body_len(None, None, &none)), 85);
+        assert_eq!(size_upper_bound(saturating_body_len(Some(1), Some(1), &none)), 87);
+        assert_eq!(size_upper_bound(saturating_body_len(None, Some(5), &headers(&[("h", None)]))), 93);
+        assert_eq!(size_upper_bound(saturating_body_len(None, Some(100), &none)), 186);
+        assert_eq!(
+            size_upper_bound(saturating_body_len(Some(usize::MAX), Some(usize::MAX), &none)),
+            usize::MAX
+        );
     }
 
     #[test]
@@ -141,9 +198,10 @@ mod tests {
                     assert_eq!(body.len(), body_len(key, value, &headers));
                     for (timestamp, offset) in [(0, 0), (-1, 64), (i64::MIN, i32::MAX)] {
                         let mut record = Vec::new();
-                        put_record(&mut record, &body, timestamp, offset);
-                        assert_eq!(record.len(), record_len(body.len(), timestamp, offset));
-                        let bound = size_upper_bound(key.map(<[u8]>::len), value.map(<[u8]>::len), &headers);
+                        let head = RecordHead::new(body.len(), timestamp, offset);
+                        put_record(&mut record, &head, &body);
+                        assert_eq!(record.len(), head.record_len());
+                        let bound = size_upper_bound(body.len());
                         assert!(BATCH_HEADER_LEN + record.len() <= bound);
                     }
                 }
@@ -153,9 +211,10 @@ mod tests {
 
     #[test]
     fn a_record_that_fits_exactly_does_not_move_the_batch() {
-        let mut batch = Vec::with_capacity(record_len(100, 5, 1));
+        let head = RecordHead::new(100, 5, 1);
+        let mut batch = Vec::with_capacity(head.record_len());
         let room = batch.capacity();
-        put_record(&mut batch, &[0; 100], 5, 1);
+        put_record(&mut batch, &head, &[0; 100]);
         assert_eq!((batch.len(), batch.capacity()), (room, room));
     }
 
@@ -164,7 +223,7 @@ mod tests {
         let mut body = Vec::new();
         put_body(&mut body, None, Some(b"hello"), &headers(&[("h", None)]));
         let mut record = Vec::new();
-        put_record(&mut record, &body, 5, 1);
+        put_record(&mut record, &RecordHead::new(body.len(), 5, 1), &body);
         assert_eq!(record, b"\x1c\x00\x0a\x02\x01\x0ahello\x02\x02h\x01");
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     handoff::{Cells, PendingCallback, Run, charge},
     wire::{
         batch::{self, BatchHeader, HEADER_LEN},
-        record,
+        record::{self, RecordHead},
         sequence::Sequence,
     },
 };
@@ -95,33 +95,44 @@ impl Batch {
         }
     }
 
-    /// Appends a record, unless the batch has no room. An empty batch takes a record of any size.
-    pub(super) fn try_append(&mut self, timestamp: i64, body: &[u8], cells: &Arc<Cells>, cell: u16) -> bool {
-        let Bytes::Open(buffer) = &self.bytes else { return false };
-        if self.records > 0 {
-            let size =
-                record::record_len(body.len(), timestamp.wrapping_sub(self.base_timestamp), self.records);
-            if buffer.len() + size > self.limit {
-                return false;
-            }
-        }
-        self.put(timestamp, body);
+    /// Appends a record and says how many bytes it took; `None` if the batch has no room. An empty batch takes a
+    /// record of any size.
+    #[inline]
+    pub(super) fn try_append(
+        &mut self,
+        timestamp: i64,
+        body: &[u8],
+        cells: &Arc<Cells>,
+        cell: u16,
+    ) -> Option<usize> {
+        let bytes = self.put(timestamp, body, self.limit)?;
         if !self.runs.last_mut().is_some_and(|run| run.extend(cells, cell)) {
             self.runs.push(Run::start(cells, cell));
         }
-        true
+        Some(bytes)
     }
 
-    fn put(&mut self, timestamp: i64, body: &[u8]) {
-        let Bytes::Open(buffer) = &mut self.bytes else { unreachable!("a sealed batch takes no records") };
+    #[inline]
+    fn put(&mut self, timestamp: i64, body: &[u8], limit: usize) -> Option<usize> {
+        let Bytes::Open(buffer) = &mut self.bytes else { return None };
         if self.records == 0 {
             self.base_timestamp = timestamp;
             self.max_timestamp = timestamp;
         }
+        let head = RecordHead::new(body.len(), timestamp.wrapping_sub(self.base_timestamp), self.records);
+        if self.records > 0 && buffer.len() + head.record_len() > limit {
+            return None;
+        }
+        record::put_record(buffer, &head, body);
         self.max_timestamp = self.max_timestamp.max(timestamp);
-        record::put_record(buffer, body, timestamp.wrapping_sub(self.base_timestamp), self.records);
         self.records += 1;
         self.charge += charge(body.len());
+        Some(head.record_len())
+    }
+
+    /// Takes over a record from another batch, of whatever size; its cell comes by itself.
+    fn take_over(&mut self, timestamp: i64, body: &[u8]) {
+        self.put(timestamp, body, usize::MAX).expect("a batch that was just made is open");
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -174,7 +185,7 @@ impl Batch {
             let record = record.expect("a batch of our own can be read");
             let fits = first.records == 0 || first.size() < middle;
             let half = if fits && first.records < self.records - 1 { &mut first } else { &mut second };
-            half.put(record.timestamp, record.body);
+            half.take_over(record.timestamp, record.body);
         }
         second.sequence = self.sequence.map(|sequence| sequence.after(first.records));
         for mut run in std::mem::take(&mut self.runs) {
@@ -213,7 +224,7 @@ impl Batch {
             if let Some((_, callback)) = callbacks.next_if(|(at, _)| *at == index) {
                 home.callbacks.push((home.records, callback));
             }
-            home.put(record.timestamp, record.body);
+            home.take_over(record.timestamp, record.body);
             home.runs.extend(runs.next());
         }
         ((good.records > 0).then_some(good), outcasts)

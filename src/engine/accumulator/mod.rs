@@ -22,7 +22,7 @@ use self::{
     sticky::{Candidate, Sticky},
 };
 use crate::{
-    handoff::{Cells, PendingCallback, Promise, TopicId},
+    handoff::{Cells, Promise, RecordView, TopicId},
     wire::{batch::HEADER_LEN, sequence::Identity},
 };
 
@@ -212,7 +212,16 @@ impl Accumulator {
         })
     }
 
+    #[inline]
     fn slot(&mut self, topic: TopicId, partition: i32) -> Slot {
+        match self.topics.get(topic.0 as usize).and_then(|t| t.slots.get(partition as usize)) {
+            Some(slot) => *slot,
+            None => self.new_slot(topic, partition),
+        }
+    }
+
+    #[cold]
+    fn new_slot(&mut self, topic: TopicId, partition: i32) -> Slot {
         let (t, p) = (topic.0 as usize, partition as usize);
         if self.topics.len() <= t {
             self.topics.resize_with(t + 1, || TopicQueues { slots: Vec::new(), sticky: Sticky::new() });
@@ -227,49 +236,43 @@ impl Accumulator {
 
     // ---- in
 
-    /// Appends a record. `partition` -1: wherever the built-in partitioner stays at present.
-    #[allow(clippy::too_many_arguments)]
+    /// Appends a record. Without a partition of its own it goes where the built-in partitioner stays at present.
     pub(super) fn append(
         &mut self,
         now: Instant,
         opened: Instant,
-        topic: TopicId,
-        partition: i32,
-        timestamp: i64,
-        body: &[u8],
-        cells: &Arc<Cells>,
-        cell: u16,
-        callback: Option<PendingCallback>,
-        random: impl FnOnce() -> u64,
+        record: RecordView<'_>,
+        random: &mut impl FnMut() -> u64,
     ) {
-        let sticky = partition < 0;
-        let partition = if sticky { self.sticky_partition(now, topic, random) } else { partition };
-        let slot = match self.topics.get(topic.0 as usize).and_then(|t| t.slots.get(partition as usize)) {
-            Some(slot) => *slot,
-            None => self.slot(topic, partition),
-        };
-        cells.set_place(cell, topic, partition);
-        let open = self.queues[slot.0 as usize].batches.back().copied();
-        let appended = open.and_then(|key| {
-            let batch = self.batch_mut(key)?;
-            let before = batch.size();
-            batch.try_append(timestamp, body, cells, cell).then(|| (batch.size() - before, key))
-        });
-        let (bytes, key) = match appended {
-            Some(appended) => appended,
-            None => {
+        let RecordView { topic, body, cells, cell, .. } = record;
+        let sticky = record.partition < 0;
+        let mut partition = if sticky { self.sticky_partition(now, topic, random) } else { record.partition };
+        let mut slot = self.slot(topic, partition);
+        let mut key = self.queues[slot.0 as usize].batches.back().copied();
+        let mut bytes = key.and_then(|key| self.append_to(key, &record));
+        if bytes.is_none() {
+            // The open batch is full, and enough has gone there: the next one is another partition's.
+            if sticky && self.topics[topic.0 as usize].sticky.is_due(self.limits.batch_size) {
+                self.topics[topic.0 as usize].sticky.leave();
+                partition = self.sticky_partition(now, topic, random);
+                slot = self.slot(topic, partition);
+                key = self.queues[slot.0 as usize].batches.back().copied();
+                bytes = key.and_then(|key| self.append_to(key, &record));
+            }
+        }
+        let (key, bytes) = match (key, bytes) {
+            (Some(key), Some(bytes)) => (key, bytes),
+            _ => {
                 let key = self.begin_batch(slot, opened, body.len());
-                let batch = self.batch_mut(key).expect("begun above");
-                let taken = batch.try_append(timestamp, body, cells, cell);
-                debug_assert!(taken, "an empty batch takes any record");
-                let bytes = batch.size();
+                let bytes = self.append_to(key, &record).expect("an empty batch takes any record");
                 // The one before it is full now, whatever room it had left.
                 self.touch(now, slot);
-                (bytes, key)
+                (key, bytes)
             }
         };
-        let batch = self.batch_mut(key).expect("appended to above");
-        if let Some(callback) = callback {
+        cells.set_place(cell, topic, partition);
+        let batch = self.batches[key.index as usize].batch.as_mut().expect("appended to above");
+        if let Some(callback) = record.callback {
             let index = batch.records - 1;
             batch.callbacks.push((index, callback));
         }
@@ -278,17 +281,18 @@ impl Accumulator {
             self.touch(now, slot);
         }
         if sticky {
-            let batch_size = self.limits.batch_size;
-            let state = &mut self.topics[topic.0 as usize].sticky;
-            // The next record may not fit although this one did; a batch that cannot take another of the same size
-            // counts as full, or the switch would come one batch late.
-            if state.appended(bytes, batch_size, full || open.is_some_and(|o| o != key)) {
-                state.leave();
-            }
+            self.topics[topic.0 as usize].sticky.appended(bytes, self.limits.batch_size, full);
         }
     }
 
-    fn sticky_partition(&mut self, now: Instant, topic: TopicId, random: impl FnOnce() -> u64) -> i32 {
+    #[inline]
+    fn append_to(&mut self, key: BatchKey, record: &RecordView<'_>) -> Option<usize> {
+        // The last batch of a queue is never finished without leaving the queue, so the key is not stale.
+        let batch = self.batches[key.index as usize].batch.as_mut()?;
+        batch.try_append(record.timestamp, record.body, record.cells, record.cell)
+    }
+
+    fn sticky_partition(&mut self, now: Instant, topic: TopicId, random: &mut impl FnMut() -> u64) -> i32 {
         let t = topic.0 as usize;
         if self.topics.get(t).is_none_or(|t| t.slots.is_empty()) {
             self.slot(topic, 0);

@@ -38,13 +38,20 @@ impl Sticky {
         self.produced = 0;
     }
 
-    /// Counts what was appended to the current partition; `true` if the next record should go elsewhere.
+    /// Counts what was appended to the current partition, and leaves it if that was enough.
     ///
     /// A partition is left at the end of a batch once `batch.size` bytes went to it. Leaving earlier would cut batches
     /// short; past twice that much it is left in any case.
-    pub(super) fn appended(&mut self, bytes: usize, batch_size: usize, batch_is_full: bool) -> bool {
+    pub(super) fn appended(&mut self, bytes: usize, batch_size: usize, batch_is_full: bool) {
         self.produced += bytes;
-        (self.produced >= batch_size && batch_is_full) || self.produced >= 2 * batch_size
+        if (batch_is_full && self.is_due(batch_size)) || self.produced >= 2 * batch_size {
+            self.leave();
+        }
+    }
+
+    /// Whether a record that does not fit into the open batch should go elsewhere instead of beginning another.
+    pub(super) fn is_due(&self, batch_size: usize) -> bool {
+        self.produced >= batch_size
     }
 }
 
@@ -126,10 +133,15 @@ mod tests {
     fn a_partition_is_left_at_the_end_of_a_batch() {
         let mut sticky = Sticky::new();
         sticky.choose(3);
-        assert!(!sticky.appended(900, 1000, false));
-        assert!(!sticky.appended(100, 1000, false), "enough bytes, but the batch has room");
-        assert!(sticky.appended(50, 1000, true));
+        sticky.appended(900, 1000, false);
+        assert!(!sticky.is_due(1000));
+        sticky.appended(100, 1000, false);
+        assert!(sticky.is_due(1000));
+        assert_eq!(sticky.current(), Some(3), "enough bytes, but the batch has room");
+        sticky.appended(50, 1000, true);
+        assert_eq!(sticky.current(), None);
         sticky.choose(4);
-        assert!(sticky.appended(2000, 1000, false), "twice the size is enough in any case");
+        sticky.appended(2000, 1000, false);
+        assert_eq!(sticky.current(), None, "twice the size is enough in any case");
     }
 }

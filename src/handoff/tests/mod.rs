@@ -5,6 +5,7 @@
 mod budget;
 mod cells;
 mod chunk;
+mod context;
 mod delivery;
 mod hub;
 mod lane;
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     delivery::DeliveryFuture,
-    error::{DeliveryCause, DeliveryError, DeliveryFailure, ErrorCode, SendErrorKind},
+    error::{DeliveryCause, DeliveryError, DeliveryFailure, ErrorCode, SendError, SendErrorKind},
     record::Headers,
     wire::record::body_len,
 };
@@ -145,12 +146,14 @@ fn entry<'a>(value: &'a str, headers: &'a Headers) -> Entry<'a> {
         key: None,
         value: Some(value.as_bytes()),
         headers,
+        body_len: 0,
         callback: None,
     }
 }
 
-fn append(hub: &Hub, entry: Entry<'_>, mut patience: Patience) -> Result<DeliveryFuture, SendErrorKind> {
-    hub.append(entry, &mut patience)
+fn append(hub: &Hub, mut entry: Entry<'_>, mut patience: Patience) -> Result<DeliveryFuture, SendErrorKind> {
+    entry.body_len = body_len(entry.key, entry.value, entry.headers.entries());
+    hub.append(entry, &mut patience).map_err(SendError::into_kind)
 }
 
 /// A value whose record takes so much of the memory.

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use super::{
     super::{
@@ -6,7 +6,7 @@ use super::{
         sizes::LANES,
         sync::thread_number,
     },
-    Rig, config, deliver, values,
+    AGES, Rig, config, deliver, values,
 };
 
 /// A value that fills a chunk on its own.
@@ -121,6 +121,28 @@ fn a_close_waits_for_a_lane_that_is_held() {
     drop(held);
     assert!(matches!(rig.receiver.try_recv(), Some(Command::Close)));
     assert_eq!(rig.receiver.doze(Level::AnyRecord), Some(Duration::MAX));
+}
+
+/// A flush was pushed while the sender thread was awake, so nobody rang for it. It is one command, fewer than
+/// levels 3 and 4 look for, and it waited for a tick.
+#[test]
+fn a_flush_keeps_the_sender_thread_awake_at_every_level() {
+    for level in [Level::AnyRecord, Level::AnyChunk, Level::ManyChunks, Level::NothingButUrgent] {
+        let mut rig = Rig::new();
+        let hub = rig.hub.clone();
+        let flushing = thread::spawn(move || hub.flush(Some(AGES)));
+        while rig.hub.channel.is_empty() {
+            thread::yield_now();
+        }
+        while rig.receiver.doze(level).is_some() {
+            // It was pushed, and will be counted in an instant.
+            rig.receiver.awake();
+        }
+        let Some(Command::Flush(promise)) = rig.receiver.try_recv() else { panic!("no flush") };
+        promise.fulfil();
+        flushing.join().unwrap().unwrap();
+        assert!(rig.receiver.doze(level).is_some());
+    }
 }
 
 #[test]

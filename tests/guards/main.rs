@@ -1,0 +1,10 @@
+//! What may not change unnoticed: allocations per record, sizes of what callers hold, the public names, the
+//! dependencies.
+//!
+//! Counts and sizes, never times: a guard says the same on every machine.
+
+mod allocations;
+mod api;
+mod dependencies;
+mod source;
+mod types;
