@@ -8,7 +8,14 @@
 
 mod code;
 
-use std::{any::Any, error::Error, fmt, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    error::Error,
+    fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 
@@ -487,6 +494,18 @@ impl fmt::Display for ConfigError {
 
 impl Error for ConfigError {}
 
+/// Runs what a user wrote. A panic in it goes no further; the error is its text.
+pub(crate) fn guarded<T>(foreign: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(foreign)).map_err(|payload| {
+        let text = panic_text(&*payload).to_owned();
+        // What was thrown is foreign, too, and may panic when it is dropped. What that throws nobody looks at any more.
+        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            mem::forget(another);
+        }
+        text
+    })
+}
+
 /// What a panic said.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
@@ -502,10 +521,25 @@ mod tests {
 
     #[test]
     fn a_panic_is_quoted() {
-        let text = |panic: fn()| panic_text(&*std::panic::catch_unwind(panic).unwrap_err()).to_owned();
+        let text = |panic: fn()| panic_text(&*catch_unwind(panic).unwrap_err()).to_owned();
         assert_eq!(text(|| panic!("plain")), "plain");
         assert_eq!(text(|| panic!("with {}", 1)), "with 1");
         assert_eq!(text(|| std::panic::panic_any(1)), "with something that is not text");
+    }
+
+    #[test]
+    fn a_panic_goes_no_further_and_neither_does_its_payload() {
+        struct Bomb(u32);
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                if self.0 > 0 {
+                    std::panic::panic_any(Self(self.0 - 1));
+                }
+            }
+        }
+        assert_eq!(guarded(|| 7), Ok(7));
+        assert_eq!(guarded(|| -> u32 { panic!("part of a test") }), Err("part of a test".to_owned()));
+        guarded(|| std::panic::panic_any(Bomb(5))).unwrap_err();
     }
 
     #[test]

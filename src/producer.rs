@@ -5,7 +5,6 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     net::ToSocketAddrs,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +16,7 @@ use crate::{
     config::{ProducerConfig, Settings},
     delivery::DeliveryFuture,
     error::{
-        BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind, panic_text,
+        BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind, guarded,
     },
     handoff::{Callback, Entry, Hub, Partition, Patience, context},
     net::{self, SenderThread},
@@ -67,6 +66,8 @@ use crate::{
 /// `drop.timeout.ms` (5 seconds; not at all while panicking), and then fails what is left, with an error in the log.
 pub struct Producer<K: ?Sized = [u8], V: ?Sized = [u8]> {
     core: Arc<Core>,
+    /// Held for the sake of its drop.
+    owner: Arc<Owner>,
     key: Encoding<K>,
     value: Encoding<V>,
 }
@@ -78,7 +79,7 @@ enum Encoding<T: ?Sized> {
     Serializer(Arc<dyn Serializer<T>>),
 }
 
-/// What all clones share. Its drop is the last clone's.
+/// What all clones share.
 struct Core {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
@@ -87,6 +88,9 @@ struct Core {
     open: AtomicBool,
     creator: u32,
 }
+
+/// Its drop is the last clone's.
+struct Owner(Arc<Core>);
 
 /// A partition of a topic, as [`partitions_for`](Producer::partitions_for) lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,8 +150,9 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         let seed = RandomState::new().hash_one(std::process::id());
         let sender = net::start(Arc::clone(&settings), seed).map_err(|error| cannot_start(&error))?;
         let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
-        let core = Core { settings, hub, sender, open: AtomicBool::new(true), creator };
-        Ok(Self { core: Arc::new(core), key, value })
+        let core = Arc::new(Core { settings, hub, sender, open: AtomicBool::new(true), creator });
+        let owner = Arc::new(Owner(Arc::clone(&core)));
+        Ok(Self { core, owner, key, value })
     }
 
     /// Takes a record to be sent. Waits for the topic's metadata and for room in `buffer.memory` if it must, no longer
@@ -259,7 +264,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             let (topic, partition) = (record.topic(), record.partition_ref());
             let before = record.headers_ref().clone();
             let headers = record.headers_mut();
-            if catch_unwind(AssertUnwindSafe(|| interceptor.on_send(topic, partition, headers))).is_err() {
+            if guarded(|| interceptor.on_send(topic, partition, headers)).is_err() {
                 log::warn!("an interceptor panicked in on_send (topic {topic}); its changes are dropped");
                 *headers = before;
             }
@@ -267,9 +272,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         let callback = self.core.intercepted(callback);
         self.append(&mut record, Some(callback), &mut patience).inspect_err(|error| {
             for interceptor in interceptors {
-                if catch_unwind(AssertUnwindSafe(|| interceptor.on_send_error(record.topic(), error)))
-                    .is_err()
-                {
+                if guarded(|| interceptor.on_send_error(record.topic(), error)).is_err() {
                     log::warn!("an interceptor panicked in on_send_error (topic {})", record.topic());
                 }
             }
@@ -323,8 +326,8 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         let partitioner = settings.partitioner.as_ref().expect("the caller has seen one");
         let (_, view) = hub.topic_view(topic, None, patience)?;
         let partitions = TopicPartitions { topic, count: view.count, available: &view.available };
-        let partition = catch_unwind(AssertUnwindSafe(|| partitioner.partition(partitions, key, value)))
-            .unwrap_or_else(|panic| Err(panicked("the partitioner", &*panic)))
+        let partition = guarded(|| partitioner.partition(partitions, key, value))
+            .unwrap_or_else(|panic| Err(panicked("the partitioner", &panic)))
             .map_err(|source| SendErrorKind::Partitioner { topic: topic.to_owned(), source })?;
         if !(0..view.count).contains(&partition) {
             let reason = format!("the partitioner chose it; 0 to {} exist", view.count - 1);
@@ -350,9 +353,7 @@ impl Core {
         let interceptors = self.settings.interceptors.clone();
         Box::new(move |outcome| {
             for interceptor in &interceptors {
-                if catch_unwind(AssertUnwindSafe(|| interceptor.on_acknowledgement(outcome.as_ref())))
-                    .is_err()
-                {
+                if guarded(|| interceptor.on_acknowledgement(outcome.as_ref())).is_err() {
                     log::warn!("an interceptor panicked in on_acknowledgement");
                 }
             }
@@ -366,52 +367,59 @@ impl Core {
     fn close(&self, limit: Option<Duration>) -> bool {
         let until = limit.and_then(deadline);
         self.hub.close_lanes();
-        let mut in_time = false;
         if limit != Some(Duration::ZERO) {
+            // Without time for it nothing more is sent.
             self.hub.close_command();
-            in_time = self.sender.wait(until);
         }
+        let in_time = self.sender.wait(until);
         if !in_time {
             self.hub.force_close();
-            // The thread ends within a turn; a callback that does not return is left behind.
-            self.sender.wait(deadline(FORCED_END));
+            // The thread itself ends within a turn. A callback that does not return is left behind.
+            self.sender.wait_until_settled(deadline(FORCED_END));
+            self.sender.wait(deadline(LAST_CALLBACKS));
         }
         if self.open.swap(false, Ordering::AcqRel) {
             self.close_user_code();
         }
-        in_time
+        in_time || self.hub.abandoned().is_none()
+    }
+
+    /// The last clone is gone.
+    fn end(&self, limit: Duration) {
+        if !self.close(Some(limit))
+            && let Some((records, first)) = self.hub.abandoned()
+        {
+            complain(*records, first, limit);
+        }
     }
 
     fn close_user_code(&self) {
         for interceptor in &self.settings.interceptors {
-            if catch_unwind(AssertUnwindSafe(|| interceptor.close())).is_err() {
+            if guarded(|| interceptor.close()).is_err() {
                 log::warn!("an interceptor panicked in close");
             }
         }
         if let Some(partitioner) = &self.settings.partitioner
-            && catch_unwind(AssertUnwindSafe(|| partitioner.close())).is_err()
+            && guarded(|| partitioner.close()).is_err()
         {
             log::warn!("the partitioner panicked in close");
         }
     }
 }
 
-impl Drop for Core {
+impl Drop for Owner {
     fn drop(&mut self) {
-        if context::forked(self.creator) || !self.open.load(Ordering::Acquire) {
+        let core = &self.0;
+        if context::forked(core.creator) || !core.open.load(Ordering::Acquire) {
             return;
         }
+        let limit = if std::thread::panicking() { Duration::ZERO } else { core.settings.drop_timeout };
         if context::inside_callback() {
-            // Waiting would be for this very thread. What was accepted is still sent.
-            self.hub.close_lanes();
-            self.hub.close_command();
-            return;
-        }
-        let limit = if std::thread::panicking() { Duration::ZERO } else { self.settings.drop_timeout };
-        if !self.close(Some(limit))
-            && let Some((records, first)) = self.hub.abandoned()
-        {
-            complain(*records, first, limit);
+            // The end waits for the callbacks, and this is the thread they run on.
+            let core = Arc::clone(core);
+            net::in_background("kafka-producer-drop", move || core.end(limit));
+        } else {
+            core.end(limit);
         }
     }
 }
@@ -431,7 +439,12 @@ fn complain(records: usize, first: &DeliveryError, limit: Duration) {
 
 impl<K: ?Sized, V: ?Sized> Clone for Producer<K, V> {
     fn clone(&self) -> Self {
-        Self { core: Arc::clone(&self.core), key: self.key.clone(), value: self.value.clone() }
+        Self {
+            core: Arc::clone(&self.core),
+            owner: Arc::clone(&self.owner),
+            key: self.key.clone(),
+            value: self.value.clone(),
+        }
     }
 }
 
@@ -478,9 +491,8 @@ fn serialize<'a, T: ?Sized>(
     headers: &mut Headers,
     data: &'a T,
 ) -> Result<Option<Cow<'a, [u8]>>, SendError> {
-    let serialized: Serialized<'a> =
-        catch_unwind(AssertUnwindSafe(|| serializer.serialize(topic, headers, data)))
-            .unwrap_or_else(|panic| Err(panicked("the serializer", &*panic)));
+    let serialized: Serialized<'a> = guarded(|| serializer.serialize(topic, headers, data))
+        .unwrap_or_else(|panic| Err(panicked("the serializer", &panic)));
     serialized.map_err(|source| SendErrorKind::Serialization { topic: topic.to_owned(), part, source }.into())
 }
 
@@ -503,8 +515,8 @@ fn too_large(settings: &Settings, topic: &str, size: usize) -> SendError {
 }
 
 #[cold]
-fn panicked(who: &str, panic: &(dyn std::any::Any + Send)) -> BoxError {
-    format!("{who} panicked: {}", panic_text(panic)).into()
+fn panicked(who: &str, panic: &str) -> BoxError {
+    format!("{who} panicked: {panic}").into()
 }
 
 /// A name that nobody can resolve is a mistake to be told at once, and not after `max.block.ms`.
@@ -536,5 +548,8 @@ fn deadline(limit: Duration) -> Option<Instant> {
     Instant::now().checked_add(limit)
 }
 
-/// Longer than a turn of the sender thread takes on a busy machine, shorter than anybody minds.
-const FORCED_END: Duration = Duration::from_millis(200);
+/// The sender thread never waits for anybody, so only a machine that has no time for it lets this pass.
+const FORCED_END: Duration = Duration::from_secs(10);
+
+/// What callbacks that were told of a forced end may take before they are left behind.
+const LAST_CALLBACKS: Duration = Duration::from_millis(200);

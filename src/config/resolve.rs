@@ -124,7 +124,7 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         linger: millis(clamp_to_int(values.number("linger.ms"))),
         buffer_memory: values.size("buffer.memory"),
         max_block: values.duration("max.block.ms"),
-        max_request_size: values.size("max.request.size"),
+        max_request_size: values.size("max.request.size").min(LARGEST_REQUEST),
         request_timeout: values.duration("request.timeout.ms"),
         delivery_timeout: millis(delivery_timeout),
         retry_backoff: values.backoff("retry.backoff.ms", values.number("retry.backoff.max.ms")),
@@ -368,7 +368,7 @@ impl<'a> Reader<'a> {
     fn check_client_id(&mut self) {
         let len = self.text("client.id").map_or(0, str::len);
         if len > LONGEST_NAME {
-            self.refuse("client.id", &format!("must be at most {LONGEST_NAME} bytes long, and has {len}"));
+            self.refuse("client.id", format!("must be at most {LONGEST_NAME} bytes long, and has {len}"));
         }
     }
 
@@ -508,6 +508,9 @@ const MAX_IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
 
 /// Longer than any producer lives, and far from the end of every platform's `Instant`.
 const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// The length of a request is an `i32`, and its head comes on top of what `max.request.size` counts.
+const LARGEST_REQUEST: usize = i32::MAX as usize - (1 << 24);
 
 /// What the length of a string on the wire can count.
 const LONGEST_NAME: usize = 32_767;

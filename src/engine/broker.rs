@@ -452,7 +452,7 @@ impl<P> Brokers<P> {
             }
             Link::Down | Link::Dialing { .. } => {}
         }
-        Some(Lost { node, requests, was_ready, label: Arc::clone(&broker.label) })
+        Some(Lost { node, requests, label: Arc::clone(&broker.label) })
     }
 
     /// Connections whose time for dialing, for answering or for being idle is over, and why.
@@ -494,7 +494,6 @@ fn makes_sense(broker: &BrokerAnswer) -> bool {
 pub(super) struct Lost<P> {
     pub(super) node: i32,
     pub(super) requests: Vec<P>,
-    pub(super) was_ready: bool,
     pub(super) label: Arc<str>,
 }
 

@@ -1,9 +1,9 @@
 //! The end of a batch: its callbacks, then its handles.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
-    error::DeliveryError,
+    error::{DeliveryError, guarded},
     handoff::{PendingCallback, Run, Settling},
     record::RecordMetadata,
 };
@@ -33,7 +33,7 @@ impl CompletedBatch {
             let outcome = self.outcome_of(index, &callback);
             let call = callback.call;
             // A panic in one callback is that callback's own affair.
-            if std::panic::catch_unwind(AssertUnwindSafe(|| call(outcome))).is_err() {
+            if guarded(|| call(outcome)).is_err() {
                 log::error!(
                     "a delivery callback panicked (topic {}, partition {})",
                     self.topic,

@@ -31,6 +31,8 @@ pub(super) struct Metadata {
     /// Answers in a row that brought nothing new although something was missing.
     fruitless: u32,
     in_flight: bool,
+    /// Something was asked for that the request under way does not ask for.
+    want_again: bool,
     pub(super) cluster_id: Option<String>,
     /// What stands in the way of an answer, for whoever waits for one.
     pub(super) last_error: Option<String>,
@@ -76,6 +78,7 @@ impl Metadata {
             failures: 0,
             fruitless: 0,
             in_flight: false,
+            want_again: false,
             cluster_id: None,
             last_error: None,
         }
@@ -103,7 +106,7 @@ impl Metadata {
         self.fruitless = 0;
         self.failures = 0;
         self.not_before = now;
-        self.want(now);
+        self.want_newer(now);
     }
 
     /// Somebody needs to know more than is known: a partition beyond the last, a leader.
@@ -129,6 +132,12 @@ impl Metadata {
             }
         }
         changes
+    }
+
+    /// What an answer that is under way says may be outdated already: another one is needed after it.
+    pub(super) fn want_newer(&mut self, now: Instant) {
+        self.want(now);
+        self.want_again |= self.in_flight;
     }
 
     /// When the next request is due; `None` while one is under way or nothing is tracked.
@@ -217,6 +226,9 @@ impl Metadata {
         } else {
             self.fruitless = 0;
             self.not_before = now + pause(0);
+        }
+        if std::mem::take(&mut self.want_again) {
+            self.want(now);
         }
         changes
     }

@@ -252,6 +252,9 @@ impl Engine {
     }
 
     pub(crate) fn handle_received(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.woken(now);
         if let Some(session) = self.session(conn) {
             session.frames.push(bytes);
@@ -317,7 +320,7 @@ impl Engine {
             ProducerId::Wanted { not_before, .. } if self.has_use_for_an_id() => Some(not_before),
             _ => None,
         };
-        let ready = self.accumulator.ready_nodes();
+        let ready = self.accumulator.ready_nodes(now);
         let brokers = self.brokers.nodes.iter().filter_map(|(node, broker)| {
             let wanted = ready.contains(node) || (wants_any_broker && broker.listed);
             let retry = if matches!(broker.link, Link::Down) { broker.retry_at } else { None };
@@ -545,6 +548,10 @@ impl Engine {
         }
         if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap {
             self.rebootstrap(now, "a broker belongs to another cluster or is another node than it was");
+            // The id may be another producer's there.
+            if self.producer_id != ProducerId::NotNeeded {
+                self.accumulator.forget_identity(now);
+            }
             return Ok(());
         }
         if answer.error != ErrorCode::NONE {
@@ -711,13 +718,12 @@ impl Engine {
             return;
         };
         log::info!("no connection to {}: {cause}", lost.label);
-        let asked_metadata = lost.requests.iter().any(|p| matches!(p, Purpose::Metadata));
         for purpose in lost.requests {
             self.give_up(now, lost.node, purpose, cause);
         }
-        if lost.was_ready || asked_metadata {
-            self.metadata.want(now);
-        }
+        // Whatever it led may have another leader by now: a broker that cannot be reached is as telling as one that
+        // hangs up.
+        self.metadata.want_newer(now);
         self.note_metadata_error(format!("no connection to {}: {cause}", lost.label));
         self.dirty = true;
     }

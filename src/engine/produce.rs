@@ -22,7 +22,7 @@ use crate::{
 
 impl Engine {
     pub(super) fn send_ready(&mut self, now: Instant) {
-        for node in self.accumulator.ready_nodes() {
+        for node in self.accumulator.ready_nodes(now) {
             let Some(broker) = self.brokers.get(node) else {
                 // A leader without an address: metadata that is being put together.
                 self.metadata.want(now);
@@ -232,7 +232,11 @@ impl Engine {
         if !matches!(answer.error, ErrorCode::INVALID_RECORD | ErrorCode::INVALID_TIMESTAMP) {
             return false;
         }
-        let Some(batch) = self.accumulator.batch(sent.key).filter(|b| !b.expired) else { return false };
+        // A batch of which an earlier attempt may have got into the log must not go there again in other company.
+        let Some(batch) = self.accumulator.batch(sent.key).filter(|b| !b.expired && !b.may_have_been_written)
+        else {
+            return false;
+        };
         let mut bad: Vec<i32> = answer.record_errors.iter().map(|(index, _)| *index).collect();
         bad.sort_unstable();
         bad.dedup();

@@ -54,6 +54,8 @@ pub(crate) enum Partition {
 enum Lack {
     /// The lane is shut.
     Life,
+    /// No topic can have this name; the rule that it breaks.
+    Name(&'static str),
     Metadata(TopicId),
     Memory,
     Room,
@@ -98,7 +100,7 @@ impl Hub {
         partition: Option<i32>,
         patience: &mut Patience,
     ) -> Result<(TopicId, Arc<TopicView>), SendErrorKind> {
-        let id = self.topics.intern(topic);
+        let id = self.topics.intern(topic).map_err(|reason| illegal(topic, reason))?;
         Ok((id, self.await_view(id, topic, partition, patience)?))
     }
 
@@ -115,7 +117,7 @@ impl Hub {
         if lane.shut {
             return Err(Lack::Life);
         }
-        let (topic, count) = lane.know(entry.topic, &self.topics, &self.published);
+        let (topic, count) = lane.know(entry.topic, &self.topics, &self.published).map_err(Lack::Name)?;
         let partition = match entry.partition {
             Partition::Explicit(partition) if (0..count).contains(&partition) => partition,
             Partition::Key | Partition::Open if count > 0 => match entry.key {
@@ -191,6 +193,7 @@ impl Hub {
     ) -> Result<(), SendErrorKind> {
         match lack {
             Lack::Life => Err(self.ended().send_error()),
+            Lack::Name(reason) => Err(illegal(entry.topic, reason)),
             Lack::Metadata(topic) => {
                 let partition = match entry.partition {
                     Partition::Explicit(partition) => Some(partition),
@@ -278,16 +281,12 @@ impl Hub {
     }
 
     fn refused(&self, id: TopicId, topic: &str, code: ErrorCode) -> SendErrorKind {
-        let topic = topic.to_owned();
         if code == ErrorCode::INVALID_TOPIC_EXCEPTION {
-            return SendErrorKind::InvalidTopic {
-                topic,
-                reason: "the cluster refuses it (INVALID_TOPIC_EXCEPTION)",
-            };
+            return illegal(topic, "the cluster refuses it (INVALID_TOPIC_EXCEPTION)");
         }
         // An administrator may have granted by the next call what was lacking at the last look.
         self.wish(id);
-        SendErrorKind::Refused { topic, code }
+        SendErrorKind::Refused { topic: topic.to_owned(), code }
     }
 
     #[cold]
@@ -346,6 +345,10 @@ impl Draft {
             .then(|| encode_alone(body_len, entry.key, entry.value, entry.headers));
         Self { body_len, charge, alone }
     }
+}
+
+fn illegal(topic: &str, reason: &'static str) -> SendErrorKind {
+    SendErrorKind::InvalidTopic { topic: topic.to_owned(), reason }
 }
 
 fn length(bytes: Option<&[u8]>) -> i32 {

@@ -1,12 +1,12 @@
 //! A user's callback on its way from `send` to the thread that runs it.
 
-use std::{
-    fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::fmt;
 
 use super::context::CallbackScope;
-use crate::{error::DeliveryError, record::RecordMetadata};
+use crate::{
+    error::{DeliveryError, guarded},
+    record::RecordMetadata,
+};
 
 /// What `send_with` takes.
 pub(crate) type Callback = Box<dyn FnOnce(Result<RecordMetadata, DeliveryError>) + Send>;
@@ -33,6 +33,6 @@ pub(crate) fn fail_here(callbacks: Vec<PendingCallback>, error: &DeliveryError) 
     for callback in callbacks {
         let error = error.clone();
         // What panicked, and with what message, the panic hook has said.
-        let _ = catch_unwind(AssertUnwindSafe(move || (callback.call)(Err(error))));
+        let _ = guarded(move || (callback.call)(Err(error)));
     }
 }

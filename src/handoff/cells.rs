@@ -11,12 +11,7 @@
 //! between the two steps either has a `SeqCst` fence, so at least one of them sees the other. The settler's fence
 //! is one for all the cells that it settles at a time ([`Settling::finish`]), not one each.
 
-use std::{
-    fmt, mem,
-    panic::{AssertUnwindSafe, catch_unwind},
-    task::Waker,
-    time::Duration,
-};
+use std::{fmt, mem, task::Waker, time::Duration};
 
 use super::{
     callback::PendingCallback,
@@ -25,7 +20,7 @@ use super::{
     sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, Thread, Weak, current, fence},
     topics::{TopicId, Topics},
 };
-use crate::error::{DeliveryError, DeliveryFailure};
+use crate::error::{DeliveryError, DeliveryFailure, guarded};
 
 /// The cells of up to 256 records in one allocation: a record costs a 256th of one, and a kept handle keeps 4 KiB.
 pub(crate) struct Cells {
@@ -460,7 +455,7 @@ impl Wake {
             Self::Thread(thread) => thread.unpark(),
             // The only foreign code on the sender thread. If it panics its task is not woken, which is its own doing.
             Self::Waker(waker) => {
-                let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+                let _ = guarded(|| waker.wake());
             }
         }
     }

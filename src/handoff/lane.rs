@@ -31,9 +31,15 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// The topic's number, and how many partitions it has: 0 if no record can be accepted for it now.
+    /// The topic's number, and how many partitions it has: 0 if no record can be accepted for it now. An error is the
+    /// rule that its name breaks.
     #[inline]
-    pub(super) fn know(&mut self, topic: &str, topics: &Topics, published: &Published) -> (TopicId, i32) {
+    pub(super) fn know(
+        &mut self,
+        topic: &str,
+        topics: &Topics,
+        published: &Published,
+    ) -> Result<(TopicId, i32), &'static str> {
         self.topics.look_up(topic, topics, published)
     }
 
@@ -110,21 +116,31 @@ struct Topic {
 
 impl Familiar {
     #[inline]
-    fn look_up(&mut self, name: &str, topics: &Topics, published: &Published) -> (TopicId, i32) {
+    fn look_up(
+        &mut self,
+        name: &str,
+        topics: &Topics,
+        published: &Published,
+    ) -> Result<(TopicId, i32), &'static str> {
         if published.version() != self.version {
             self.renew(&published.current());
         }
         match self.topics.get(self.last) {
-            Some(topic) if *topic.name == *name => (topic.id, topic.count),
+            Some(topic) if *topic.name == *name => Ok((topic.id, topic.count)),
             _ => self.find_or_learn(name, topics, published),
         }
     }
 
-    fn find_or_learn(&mut self, name: &str, topics: &Topics, published: &Published) -> (TopicId, i32) {
+    fn find_or_learn(
+        &mut self,
+        name: &str,
+        topics: &Topics,
+        published: &Published,
+    ) -> Result<(TopicId, i32), &'static str> {
         if let Some(place) = self.topics.iter().position(|topic| *topic.name == *name) {
             self.last = place;
         } else {
-            let id = topics.intern(name);
+            let id = topics.intern(name)?;
             let snapshot = published.current();
             if snapshot.version != self.version {
                 self.renew(&snapshot);
@@ -140,7 +156,7 @@ impl Familiar {
             }
         }
         let topic = &self.topics[self.last];
-        (topic.id, topic.count)
+        Ok((topic.id, topic.count))
     }
 
     #[cold]

@@ -44,10 +44,17 @@ use crate::{
 pub(crate) struct SenderThread {
     pub(crate) hub: Arc<Hub>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    settled: Awaited,
     ended: Awaited,
 }
 
 impl SenderThread {
+    /// Waits until every record has its outcome, though callbacks may still have to be told; `false` if the deadline
+    /// passes first.
+    pub(crate) fn wait_until_settled(&self, deadline: Option<Instant>) -> bool {
+        self.settled.wait(deadline).is_some()
+    }
+
     /// Waits until the thread has ended, and all callbacks with it; `false` if the deadline passes first.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
         let ended = self.ended.wait(deadline).is_some();
@@ -82,7 +89,8 @@ pub(crate) fn start(settings: Arc<Settings>, seed: u64) -> io::Result<SenderThre
     let client_id = settings.client_id.replace('\0', "");
     let callbacks = start_callbacks(&client_id, &hub, Ringer(waker));
 
-    let (promise, ended) = Promise::new();
+    let (settles, settled) = Promise::new();
+    let (ends, ended) = Promise::new();
     let thread = thread::Builder::new().name(format!("kafka-producer-network-thread | {client_id}")).spawn({
         let (hub, callbacks) = (Arc::clone(&hub), Arc::clone(&callbacks));
         move || {
@@ -91,13 +99,15 @@ pub(crate) fn start(settings: Arc<Settings>, seed: u64) -> io::Result<SenderThre
                 let engine = Engine::new(settings, Arc::clone(&hub), seed, read_clock());
                 Sender::new(engine, receiver, Arc::clone(&callbacks), poll, dialer, abort_on_hang_up)
             };
-            live_and_die(new, &hub, &callbacks);
-            promise.fulfil();
+            live_and_die(new, &hub);
+            settles.fulfil();
+            callbacks.finish();
+            ends.fulfil();
         }
     });
     // The callbacks hold the hub and the hub holds the callbacks, until they are told that it is over.
     let thread = thread.inspect_err(|_| callbacks.finish())?;
-    Ok(SenderThread { hub, thread: Mutex::new(Some(thread)), ended })
+    Ok(SenderThread { hub, thread: Mutex::new(Some(thread)), settled, ended })
 }
 
 /// Has a place for callbacks to run, also for those of records that never come to the engine.
@@ -122,7 +132,7 @@ fn start_callbacks(client_id: &str, hub: &Arc<Hub>, ringer: Ringer) -> Arc<Callb
     callbacks
 }
 
-fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub, callbacks: &Callbacks) {
+fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub) {
     let mut sender = None;
     let life = catch_unwind(AssertUnwindSafe(|| sender.insert(new()).run()));
     let end = match life {
@@ -134,12 +144,18 @@ fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub, callbacks: &Callbacks) 
         log::error!("a producer has ended without being told to: {cause}");
     }
     // First the hub, so that nothing is accepted any more and everything that fails from here on knows why; then the
-    // engine, whose records fail as they are dropped; then the callbacks of both.
+    // engine, whose records fail as they are dropped.
     hub.die(end);
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(sender))) {
         log::error!("the end of the sender thread panicked: {}", panic_text(&*panic));
     }
-    callbacks.finish();
+}
+
+/// Does something that waits on a thread of its own, for a thread that must not wait.
+pub(crate) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) {
+    if let Err(e) = thread::Builder::new().name(name.to_owned()).spawn(work) {
+        log::error!("no thread for {name}: {e}");
+    }
 }
 
 /// Wakes the sender thread.

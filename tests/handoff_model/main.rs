@@ -241,7 +241,7 @@ const ALL: [Level; 4] = [Level::AnyRecord, Level::AnyChunk, Level::ManyChunks, L
 const BUSY: Duration = Duration::from_millis(1);
 
 fn publish(hub: &Hub, count: i32) {
-    let id = hub.topics().intern("t").0 as usize;
+    let id = hub.topics().intern("t").unwrap().0 as usize;
     let view = TopicView { count, ..TopicView::default() };
     let mut snapshot = Snapshot { topics: vec![None; id + 1], ..Snapshot::default() };
     snapshot.topics[id] = Some(std::sync::Arc::new(view));

@@ -516,8 +516,24 @@ impl Accumulator {
     // ---- out
 
     /// Nodes that have something to send.
-    pub(super) fn ready_nodes(&mut self) -> Vec<i32> {
-        self.ready.retain(|_, slots| !slots.is_empty());
+    pub(super) fn ready_nodes(&mut self, now: Instant) -> Vec<i32> {
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.retain(|node, slots| {
+            // Entries whose partition has another leader by now, or nothing to send any more, are found out here.
+            while let Some(slot) = slots.front() {
+                match self.readiness(now, *slot) {
+                    Readiness::Ready(leader) if leader == *node => break,
+                    _ => {}
+                }
+                let queue = &mut self.queues[slot.0 as usize];
+                if queue.leader == Some(*node) {
+                    queue.scheduled = false;
+                }
+                slots.pop_front();
+            }
+            !slots.is_empty()
+        });
+        self.ready = ready;
         self.ready.keys().copied().collect()
     }
 
@@ -753,6 +769,13 @@ impl Accumulator {
         queue.sequences.exhaust();
         queue.refused_for_good = true;
         self.touch(now, slot);
+    }
+
+    /// The cluster is another one: its brokers know nothing of what was numbered before.
+    pub(super) fn forget_identity(&mut self, now: Instant) {
+        for slot in 0..self.queues.len() as u32 {
+            self.abandon_identity(now, Slot(slot));
+        }
     }
 
     /// Batches that can neither be sent again nor be said not to be in the log, oldest first.

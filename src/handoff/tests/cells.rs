@@ -18,7 +18,7 @@ use crate::error::DeliveryCause;
 
 fn cells() -> Arc<Cells> {
     let topics = Topics::new();
-    topics.intern("t");
+    topics.intern("t").unwrap();
     Cells::new(3, Arc::new(topics), Weak::<Hub>::new())
 }
 

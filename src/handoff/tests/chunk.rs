@@ -21,8 +21,8 @@ use crate::{
 
 fn cells() -> Arc<Cells> {
     let topics = Topics::new();
-    topics.intern("t");
-    topics.intern("u");
+    topics.intern("t").unwrap();
+    topics.intern("u").unwrap();
     Cells::new(3, Arc::new(topics), Weak::<Hub>::new())
 }
 

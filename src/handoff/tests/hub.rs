@@ -171,7 +171,7 @@ fn metadata_is_wished_for_once_and_waited_for() {
             })
         })
         .collect();
-    let id = rig.hub.topics().intern("t");
+    let id = rig.hub.topics().intern("t").unwrap();
     let mut wishes = Vec::new();
     while wishes.is_empty() {
         wishes = rig.receiver.take_wishes();
@@ -307,7 +307,8 @@ fn a_full_channel_is_waited_for_without_holding_the_lane() {
         }
     }
     waiting.join().unwrap();
-    assert_eq!(values(&got[got.len() - 3..]), ["v"; 3]);
+    // The first may have overtaken the others, which waited for room; the order of lanes is no promise.
+    assert_eq!(values(&got).iter().filter(|value| **value == "v").count(), 3);
 }
 
 #[test]

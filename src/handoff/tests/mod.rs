@@ -83,7 +83,7 @@ impl Rig {
     fn publish(&self, topics: &[&str], count: i32) {
         let mut snapshot = Snapshot::default();
         for name in topics {
-            let id = self.hub.topics().intern(name).0 as usize;
+            let id = self.hub.topics().intern(name).unwrap().0 as usize;
             snapshot.topics.resize(snapshot.topics.len().max(id + 1), None);
             snapshot.topics[id] = Some(Arc::new(TopicView { count, ..TopicView::default() }));
         }
@@ -91,7 +91,7 @@ impl Rig {
     }
 
     fn publish_error(&self, topic: &str, code: ErrorCode) {
-        let id = self.hub.topics().intern(topic).0 as usize;
+        let id = self.hub.topics().intern(topic).unwrap().0 as usize;
         let mut snapshot = Snapshot { topics: vec![None; id + 1], ..Snapshot::default() };
         snapshot.topics[id] = Some(Arc::new(TopicView { error: Some(code), ..TopicView::default() }));
         self.hub.published().publish(snapshot);

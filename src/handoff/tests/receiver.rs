@@ -153,7 +153,7 @@ fn wishes_and_refusals_keep_the_sender_thread_awake() {
     assert_eq!(rig.rings(), 1);
     rig.receiver.awake();
     assert_eq!(rig.receiver.doze(Level::NothingButUrgent), None);
-    assert_eq!(rig.receiver.take_wishes(), [rig.hub.topics().intern("unknown")]);
+    assert_eq!(rig.receiver.take_wishes(), [rig.hub.topics().intern("unknown").unwrap()]);
     assert!(rig.receiver.doze(Level::NothingButUrgent).is_some());
 }
 

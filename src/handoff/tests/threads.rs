@@ -51,7 +51,7 @@ impl Sleep {
 fn start(config: HubConfig) -> (Arc<Hub>, HubReceiver, Arc<Sleep>) {
     let sleep = Arc::new(Sleep::default());
     let (hub, receiver) = Hub::new(config, Box::new(Ringing(Arc::clone(&sleep))));
-    let id = hub.topics().intern("t").0;
+    let id = hub.topics().intern("t").unwrap().0;
     assert_eq!(id, 0);
     let view = TopicView { count: 4, ..TopicView::default() };
     hub.published().publish(Snapshot { topics: vec![Some(Arc::new(view))], ..Snapshot::default() });

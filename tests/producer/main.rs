@@ -1,0 +1,33 @@
+//! What a user sees of the producer, on real sockets against the cluster for tests: one file a theme.
+//!
+//! No test says how fast something is. Limits from above are more than ten times of what they stand for, so that they hold
+//! on any machine; limits from below are those that a setting promises.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "users have threads and clocks, and their networks have other peers than brokers"
+)]
+
+mod acks;
+mod bad_input;
+mod callbacks;
+mod close;
+mod discovery;
+mod drop;
+mod faults;
+mod flush;
+mod handles;
+mod harness;
+mod interceptors;
+mod memory;
+mod partitions;
+mod peers;
+mod proxy;
+mod resources;
+mod serializers;
+mod shapes;
+mod sizes;
+mod storms;
+mod streams;
+mod threads;

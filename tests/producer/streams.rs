@@ -1,0 +1,214 @@
+//! What a network may do to a stream of bytes: crumbs, drops, cuts in the middle, and answers out of turn.
+
+use std::{
+    io::{self, ErrorKind, Write},
+    net::TcpStream,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use kafka_producer::{Producer, testing::Api};
+
+use crate::{
+    harness::{LONG, World, arrived, build, quick, send, until},
+    proxy::{PRODUCE, Proxy, Tampering},
+};
+
+/// A cluster, a proxy before it, and a producer that knows the proxy alone.
+fn through(tampering: Arc<impl Tampering>, settings: &[(&str, &str)]) -> (Producer, Proxy, World) {
+    let world = World::with_partitions(1);
+    let proxy = Proxy::new(&world, tampering);
+    let producer = build(quick(&proxy.address()), settings);
+    (producer, proxy, world)
+}
+
+/// How many of something are still to be tampered with.
+#[derive(Default)]
+struct Left(AtomicUsize);
+
+impl Left {
+    fn set(&self, count: usize) {
+        self.0.store(count, Ordering::SeqCst);
+    }
+
+    fn take(&self) -> bool {
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+}
+
+fn cut() -> io::Error {
+    ErrorKind::ConnectionAborted.into()
+}
+
+#[test]
+fn a_byte_at_a_time_in_both_directions() {
+    struct Crumbs;
+    impl Tampering for Crumbs {
+        fn request(&self, frame: &[u8], broker: &mut TcpStream) -> io::Result<()> {
+            frame.iter().try_for_each(|byte| broker.write_all(&[*byte]))
+        }
+        fn response(&self, _: i16, frame: &[u8], producer: &mut TcpStream) -> io::Result<()> {
+            frame.iter().try_for_each(|byte| producer.write_all(&[*byte]))
+        }
+    }
+    let (producer, _proxy, world) = through(Arc::new(Crumbs), &[("batch.size", "500")]);
+    let handles: Vec<_> = (0..300).map(|i| send(&producer, &i.to_string())).collect();
+    arrived(&handles);
+    assert_eq!(world.values("t"), (0..300).map(|i| i.to_string()).collect::<Vec<_>>());
+    producer.close().unwrap();
+}
+
+/// It never pauses for as long as request.timeout.ms, and takes many times that in all.
+#[test]
+fn an_answer_that_drips_is_given_up_in_time() {
+    #[derive(Default)]
+    struct Drip(Left);
+    impl Tampering for Drip {
+        fn response(&self, api: i16, frame: &[u8], producer: &mut TcpStream) -> io::Result<()> {
+            if api != PRODUCE || !self.0.take() {
+                return producer.write_all(frame);
+            }
+            for byte in &frame[..frame.len() - 1] {
+                producer.write_all(&[*byte])?;
+                thread::sleep(Duration::from_millis(100));
+            }
+            // A peer that has hung up is noticed by writing, and this one never says the last byte.
+            loop {
+                producer.write_all(&[])?;
+                thread::sleep(LONG);
+            }
+        }
+    }
+    let drip = Arc::new(Drip::default());
+    let (producer, _proxy, world) = through(Arc::clone(&drip), &[("request.timeout.ms", "500")]);
+    send(&producer, "first").get().unwrap();
+    drip.0.set(1);
+    let began = Instant::now();
+    send(&producer, "second").get().unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(500) && began.elapsed() < LONG, "{:?}", began.elapsed());
+    assert_eq!(world.values("t"), ["first", "second"]);
+    producer.close().unwrap();
+}
+
+/// A request that the broker got a part of was not written, and is sent again from its first byte.
+#[test]
+fn a_request_that_is_cut() {
+    #[derive(Default)]
+    struct CutRequest {
+        left: Left,
+        bytes: AtomicUsize,
+    }
+    impl Tampering for CutRequest {
+        fn request(&self, frame: &[u8], broker: &mut TcpStream) -> io::Result<()> {
+            if i16::from_be_bytes([frame[4], frame[5]]) != PRODUCE || !self.left.take() {
+                return broker.write_all(frame);
+            }
+            let bytes = self.bytes.load(Ordering::SeqCst).min(frame.len());
+            broker.write_all(&frame[..bytes])?;
+            Err(cut())
+        }
+    }
+    let tampering = Arc::new(CutRequest::default());
+    let (producer, _proxy, world) = through(Arc::clone(&tampering), &[]);
+    send(&producer, "first").get().unwrap();
+    let lengths = (0..12).chain((12..220).step_by(13)).chain([usize::MAX]);
+    let mut expected = vec!["first".to_owned()];
+    for bytes in lengths {
+        tampering.bytes.store(bytes, Ordering::SeqCst);
+        tampering.left.set(1);
+        let value = format!("cut after {bytes}");
+        send(&producer, &value).get().unwrap();
+        expected.push(value);
+    }
+    assert_eq!(world.values("t"), expected);
+    producer.close().unwrap();
+}
+
+/// An answer in the place of another must not be taken for it.
+#[test]
+fn answers_in_the_wrong_order() {
+    #[derive(Default)]
+    struct Swap {
+        left: Left,
+        held: Mutex<Option<Vec<u8>>>,
+    }
+    impl Tampering for Swap {
+        fn response(&self, api: i16, frame: &[u8], producer: &mut TcpStream) -> io::Result<()> {
+            if api != PRODUCE || !self.left.take() {
+                return producer.write_all(frame);
+            }
+            let mut held = self.held.lock().unwrap();
+            match held.take() {
+                None => {
+                    *held = Some(frame.to_vec());
+                    Ok(())
+                }
+                Some(first) => producer.write_all(&[frame, &first].concat()),
+            }
+        }
+    }
+    let swap = Arc::new(Swap::default());
+    let (producer, _proxy, world) = through(Arc::clone(&swap), &[("linger.ms", "0")]);
+    send(&producer, "first").get().unwrap();
+    for round in 0..5 {
+        swap.left.set(2);
+        let sent = world.request_count(Api::Produce);
+        let (one, two) = {
+            let one = send(&producer, "one");
+            assert!(world.wait_for_requests(Api::Produce, sent + 1, LONG));
+            (one, send(&producer, "two"))
+        };
+        assert_eq!(one.get().unwrap().offset(), 1 + 2 * round);
+        assert_eq!(two.get().unwrap().offset(), 2 + 2 * round);
+    }
+    let values = world.values("t");
+    assert_eq!(values[1..], ["one", "two"].repeat(5));
+    producer.close().unwrap();
+}
+
+#[test]
+fn an_answer_that_comes_twice() {
+    #[derive(Default)]
+    struct Twice(Left);
+    impl Tampering for Twice {
+        fn response(&self, api: i16, frame: &[u8], producer: &mut TcpStream) -> io::Result<()> {
+            producer.write_all(frame)?;
+            if api == PRODUCE && self.0.take() { producer.write_all(frame) } else { Ok(()) }
+        }
+    }
+    let twice = Arc::new(Twice::default());
+    let (producer, _proxy, world) = through(Arc::clone(&twice), &[("linger.ms", "0"), ("batch.size", "100")]);
+    send(&producer, "first").get().unwrap();
+    for _ in 0..5 {
+        twice.0.set(3);
+        let handles: Vec<_> = (0..50).map(|i| send(&producer, &i.to_string())).collect();
+        arrived(&handles);
+    }
+    let expected: Vec<_> = (0..5).flat_map(|_| (0..50).map(|i| i.to_string())).collect();
+    assert_eq!(world.values("t")[1..], expected);
+    producer.close().unwrap();
+}
+
+#[test]
+fn an_answer_that_nobody_asked_for_ends_the_connection_only() {
+    struct Untouched;
+    impl Tampering for Untouched {}
+    let (producer, proxy, world) = through(Arc::new(Untouched), &[]);
+    send(&producer, "first").get().unwrap();
+    for round in 0..5_u32 {
+        let connections = world.connection_count();
+        let frame = [&4_u32.to_be_bytes()[..], &round.to_be_bytes()].concat();
+        proxy.inject(&frame);
+        until("the connection is made anew", || {
+            send(&producer, "v").get().unwrap();
+            world.connection_count() > connections
+        });
+    }
+    let values = world.values("t");
+    assert!(values[1..].iter().all(|value| value == "v"));
+    producer.close().unwrap();
+}
