@@ -25,6 +25,6 @@ pub trait ProducerInterceptor: Send + Sync {
         let _ = (topic, error);
     }
 
-    /// The producer is closed; called once.
+    /// The producer is closed; called once, after the last outcome, on a thread of the producer's own.
     fn close(&self) {}
 }

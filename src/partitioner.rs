@@ -28,7 +28,7 @@ pub trait Partitioner: Send + Sync {
         value: Option<&[u8]>,
     ) -> Result<i32, BoxError>;
 
-    /// The producer is closed; called once.
+    /// The producer is closed; called once, on a thread of the producer's own.
     fn close(&self) {}
 }
 

@@ -5,10 +5,7 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     net::ToSocketAddrs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -66,8 +63,6 @@ use crate::{
 /// `drop.timeout.ms` (5 seconds; not at all while panicking), and then fails what is left, with an error in the log.
 pub struct Producer<K: ?Sized = [u8], V: ?Sized = [u8]> {
     core: Arc<Core>,
-    /// Held for the sake of its drop.
-    owner: Arc<Owner>,
     key: Encoding<K>,
     value: Encoding<V>,
 }
@@ -79,18 +74,13 @@ enum Encoding<T: ?Sized> {
     Serializer(Arc<dyn Serializer<T>>),
 }
 
-/// What all clones share.
+/// What all clones share. Its drop is the last clone's.
 struct Core {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
     sender: SenderThread,
-    /// Whoever takes it closes what is the user's.
-    open: AtomicBool,
     creator: u32,
 }
-
-/// Its drop is the last clone's.
-struct Owner(Arc<Core>);
 
 /// A partition of a topic, as [`partitions_for`](Producer::partitions_for) lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,11 +138,15 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             resolve_bootstrap(&settings)?;
         }
         let seed = RandomState::new().hash_one(std::process::id());
-        let sender = net::start(Arc::clone(&settings), seed).map_err(|error| cannot_start(&error))?;
+        let farewell = {
+            let settings = Arc::clone(&settings);
+            move || close_user_code(&settings)
+        };
+        let sender =
+            net::start(Arc::clone(&settings), seed, farewell).map_err(|error| cannot_start(&error))?;
         let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
-        let core = Arc::new(Core { settings, hub, sender, open: AtomicBool::new(true), creator });
-        let owner = Arc::new(Owner(Arc::clone(&core)));
-        Ok(Self { core, owner, key, value })
+        let core = Core { settings, hub, sender, creator };
+        Ok(Self { core: Arc::new(core), key, value })
     }
 
     /// Takes a record to be sent. Waits for the topic's metadata and for room in `buffer.memory` if it must, no longer
@@ -363,63 +357,54 @@ impl Core {
         })
     }
 
-    /// Whether everything was acknowledged or had failed by itself within the time.
+    /// Whether the end has come within the time, and without records being failed for it.
     fn close(&self, limit: Option<Duration>) -> bool {
         let until = limit.and_then(deadline);
         self.hub.close_lanes();
         if limit != Some(Duration::ZERO) {
-            // Without time for it nothing more is sent.
             self.hub.close_command();
         }
-        let in_time = self.sender.wait(until);
-        if !in_time {
-            self.hub.force_close();
-            // The thread itself ends within a turn. A callback that does not return is left behind.
-            self.sender.wait_until_settled(deadline(FORCED_END));
-            self.sender.wait(deadline(LAST_CALLBACKS));
+        if self.sender.wait(until) {
+            return true;
         }
-        if self.open.swap(false, Ordering::AcqRel) {
-            self.close_user_code();
-        }
-        in_time || self.hub.abandoned().is_none()
+        self.hub.force_close();
+        // The thread gets there within a turn, and whoever called finds every handle done. That is not so with
+        // callbacks: one that does not return is left behind.
+        self.sender.wait_until_settled(deadline(FORCED_END));
+        self.sender.wait(deadline(LAST_CALLBACKS)) && self.hub.abandoned().is_none()
     }
+}
 
-    /// The last clone is gone.
-    fn end(&self, limit: Duration) {
+/// The last thing that interceptors and the partitioner hear.
+fn close_user_code(settings: &Settings) {
+    for interceptor in &settings.interceptors {
+        if guarded(|| interceptor.close()).is_err() {
+            log::warn!("an interceptor panicked in close");
+        }
+    }
+    if let Some(partitioner) = &settings.partitioner
+        && guarded(|| partitioner.close()).is_err()
+    {
+        log::warn!("the partitioner panicked in close");
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if context::forked(self.creator) || self.hub.is_closed() {
+            return;
+        }
+        if context::inside_callback() {
+            // Waiting would be for this very thread. What was accepted is still sent.
+            self.hub.close_lanes();
+            self.hub.close_command();
+            return;
+        }
+        let limit = if std::thread::panicking() { Duration::ZERO } else { self.settings.drop_timeout };
         if !self.close(Some(limit))
             && let Some((records, first)) = self.hub.abandoned()
         {
             complain(*records, first, limit);
-        }
-    }
-
-    fn close_user_code(&self) {
-        for interceptor in &self.settings.interceptors {
-            if guarded(|| interceptor.close()).is_err() {
-                log::warn!("an interceptor panicked in close");
-            }
-        }
-        if let Some(partitioner) = &self.settings.partitioner
-            && guarded(|| partitioner.close()).is_err()
-        {
-            log::warn!("the partitioner panicked in close");
-        }
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        let core = &self.0;
-        if context::forked(core.creator) || !core.open.load(Ordering::Acquire) {
-            return;
-        }
-        let limit = if std::thread::panicking() { Duration::ZERO } else { core.settings.drop_timeout };
-        if context::inside_callback() {
-            // The end waits for the callbacks, and this is the thread they run on.
-            let core = Arc::clone(core);
-            net::in_background("kafka-producer-drop", move || core.end(limit));
-        } else {
-            core.end(limit);
         }
     }
 }
@@ -439,12 +424,7 @@ fn complain(records: usize, first: &DeliveryError, limit: Duration) {
 
 impl<K: ?Sized, V: ?Sized> Clone for Producer<K, V> {
     fn clone(&self) -> Self {
-        Self {
-            core: Arc::clone(&self.core),
-            owner: Arc::clone(&self.owner),
-            key: self.key.clone(),
-            value: self.value.clone(),
-        }
+        Self { core: Arc::clone(&self.core), key: self.key.clone(), value: self.value.clone() }
     }
 }
 
@@ -548,8 +528,8 @@ fn deadline(limit: Duration) -> Option<Instant> {
     Instant::now().checked_add(limit)
 }
 
-/// The sender thread never waits for anybody, so only a machine that has no time for it lets this pass.
+/// The sender thread has nothing left to wait for then; this is for a machine that gives it no time.
 const FORCED_END: Duration = Duration::from_secs(10);
 
-/// What callbacks that were told of a forced end may take before they are left behind.
+/// Longer than callbacks take that do not wait for anything, shorter than anybody minds.
 const LAST_CALLBACKS: Duration = Duration::from_millis(200);

@@ -403,6 +403,7 @@ impl Engine {
             Ok(version) => version,
             Err(reason) => {
                 self.metadata_failed(now);
+                self.negotiate_anew(now, node, &reason);
                 self.note_metadata_error(reason);
                 return;
             }
@@ -475,6 +476,7 @@ impl Engine {
         let version = match self.usable(node, ApiKey::InitProducerId) {
             Ok(version) => version,
             Err(reason) => {
+                self.negotiate_anew(now, node, &reason);
                 self.no_producer_id(now, failures, ErrorCode::UNSUPPORTED_VERSION, Some(reason));
                 return;
             }
@@ -642,7 +644,9 @@ impl Engine {
             && pause_ms > 0
             && let Some(broker) = self.brokers.get(node)
         {
-            broker.throttle(now, Duration::from_millis(pause_ms as u64));
+            // A pause that outlasts every record that waits for its end is a mistake, and would never be noticed.
+            let pause = Duration::from_millis(pause_ms as u64).min(self.settings.delivery_timeout);
+            broker.throttle(now, pause);
         }
     }
 
@@ -701,7 +705,16 @@ impl Engine {
                     &format!("a request could not be written (request.timeout.ms={limit})"),
                 );
             }
-            Overdue::Idle => self.hang_up(now, conn, "idle for connections.max.idle.ms"),
+            Overdue::Idle => self.retire(now, conn),
+        }
+    }
+
+    /// Closes a connection that nobody uses. Unlike one that is lost it casts no doubt on anything: were metadata asked for
+    /// because of it, an idle producer would connect again for ever.
+    fn retire(&mut self, now: Instant, conn: ConnId) {
+        if let Some(retired) = self.brokers.lost(now, conn, |_| Duration::ZERO) {
+            log::info!("closed the connection to {}: idle for connections.max.idle.ms", retired.label);
+            self.actions.push_back(Action::HangUp { conn });
         }
     }
 
@@ -740,6 +753,14 @@ impl Engine {
         session
             .usable(api, i16::MAX)
             .map_err(|reason| format!("broker {label} is too old or too new: {reason}"))
+    }
+
+    /// What a broker offers is asked once a connection, and this one cannot be used with it. The next one may tell
+    /// another story: the broker was upgraded, or the answer was damaged.
+    pub(super) fn negotiate_anew(&mut self, now: Instant, node: i32, reason: &str) {
+        if let Some(conn) = self.brokers.get(node).and_then(|b| b.conn()) {
+            self.hang_up(now, conn, reason);
+        }
     }
 
     /// The first request on a connection. Only a broker that can check it is told whom it is meant for, and only where

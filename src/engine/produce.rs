@@ -62,6 +62,7 @@ impl Engine {
                     };
                     self.fail(now, entry.key, cause, Some(node));
                 }
+                self.negotiate_anew(now, node, &reason);
             }
         }
         true

@@ -15,7 +15,7 @@ use std::{fmt, mem, task::Waker, time::Duration};
 
 use super::{
     callback::PendingCallback,
-    context::End,
+    context::{CallbackScope, End},
     sizes::CELLS,
     sync::{Arc, AtomicU64, AtomicUsize, Mutex, Ordering, Thread, Weak, current, fence},
     topics::{TopicId, Topics},
@@ -453,8 +453,10 @@ impl Wake {
     fn wake(self) {
         match self {
             Self::Thread(thread) => thread.unpark(),
-            // The only foreign code on the sender thread. If it panics its task is not woken, which is its own doing.
+            // The only foreign code on the sender thread. If it panics its task is not woken, which is its own doing. An
+            // executor may run the task, or drop it, right here: what would wait for this thread must be told.
             Self::Waker(waker) => {
+                let _scope = CallbackScope::enter();
                 let _ = guarded(|| waker.wake());
             }
         }

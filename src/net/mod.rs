@@ -36,7 +36,8 @@ use crate::{
     engine::{Action, ConnId, Engine},
     error::panic_text,
     handoff::{
-        Awaited, Bell, Command, End, Hub, HubConfig, HubReceiver, Level, Promise, fail_here, sync::Mutex,
+        Awaited, Bell, CallbackScope, Command, End, Hub, HubConfig, HubReceiver, Level, Promise, fail_here,
+        sync::Mutex,
     },
 };
 
@@ -49,13 +50,7 @@ pub(crate) struct SenderThread {
 }
 
 impl SenderThread {
-    /// Waits until every record has its outcome, though callbacks may still have to be told; `false` if the deadline
-    /// passes first.
-    pub(crate) fn wait_until_settled(&self, deadline: Option<Instant>) -> bool {
-        self.settled.wait(deadline).is_some()
-    }
-
-    /// Waits until the thread has ended, and all callbacks with it; `false` if the deadline passes first.
+    /// Waits until the thread has ended, and all of the user's code with it; `false` if the deadline passes first.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
         let ended = self.ended.wait(deadline).is_some();
         if ended && let Some(thread) = self.thread.lock().take() {
@@ -64,14 +59,23 @@ impl SenderThread {
         }
         ended
     }
+
+    /// Waits until every record has its outcome, but for those whose callbacks have not returned.
+    pub(crate) fn wait_until_settled(&self, deadline: Option<Instant>) {
+        let _ = self.settled.wait(deadline);
+    }
 }
 
 /// Starts a producer's machinery: the hub, the engine and the thread that drives it. `seed` is for the engine's chances.
 ///
 /// The thread ends once it was told to close and everything that was accepted is done, or else by a fault. Either way the
 /// hub is dead then and every record has its outcome. Last of all the thread waits for the callbacks, for as long as
-/// these take.
-pub(crate) fn start(settings: Arc<Settings>, seed: u64) -> io::Result<SenderThread> {
+/// these take, and after them it runs `farewell`, which may be the user's code as well.
+pub(crate) fn start(
+    settings: Arc<Settings>,
+    seed: u64,
+    farewell: impl FnOnce() + Send + 'static,
+) -> io::Result<SenderThread> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
     let sockets =
@@ -89,8 +93,8 @@ pub(crate) fn start(settings: Arc<Settings>, seed: u64) -> io::Result<SenderThre
     let client_id = settings.client_id.replace('\0', "");
     let callbacks = start_callbacks(&client_id, &hub, Ringer(waker));
 
-    let (settles, settled) = Promise::new();
-    let (ends, ended) = Promise::new();
+    let (promise_settled, settled) = Promise::new();
+    let (promise_ended, ended) = Promise::new();
     let thread = thread::Builder::new().name(format!("kafka-producer-network-thread | {client_id}")).spawn({
         let (hub, callbacks) = (Arc::clone(&hub), Arc::clone(&callbacks));
         move || {
@@ -100,9 +104,14 @@ pub(crate) fn start(settings: Arc<Settings>, seed: u64) -> io::Result<SenderThre
                 Sender::new(engine, receiver, Arc::clone(&callbacks), poll, dialer, abort_on_hang_up)
             };
             live_and_die(new, &hub);
-            settles.fulfil();
+            promise_settled.fulfil();
             callbacks.finish();
-            ends.fulfil();
+            {
+                // What waits for this thread would wait for itself, as in a callback.
+                let _scope = CallbackScope::enter();
+                farewell();
+            }
+            promise_ended.fulfil();
         }
     });
     // The callbacks hold the hub and the hub holds the callbacks, until they are told that it is over.
@@ -144,17 +153,10 @@ fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub) {
         log::error!("a producer has ended without being told to: {cause}");
     }
     // First the hub, so that nothing is accepted any more and everything that fails from here on knows why; then the
-    // engine, whose records fail as they are dropped.
+    // engine, whose records fail as they are dropped. The callbacks of both are left to whoever comes after.
     hub.die(end);
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(sender))) {
         log::error!("the end of the sender thread panicked: {}", panic_text(&*panic));
-    }
-}
-
-/// Does something that waits on a thread of its own, for a thread that must not wait.
-pub(crate) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) {
-    if let Err(e) = thread::Builder::new().name(name.to_owned()).spawn(work) {
-        log::error!("no thread for {name}: {e}");
     }
 }
 

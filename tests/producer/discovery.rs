@@ -7,17 +7,16 @@ use std::{
 };
 
 use kafka_producer::{
-    ErrorCode, ProducerRecord,
+    ErrorCode, ProducerRecord, SendErrorKind,
     testing::{Api, Cluster, Fault},
 };
 
-use crate::harness::{LONG, World, arrived, build, quick, send, send_to};
+use crate::harness::{DeadAddress, LONG, World, arrived, build, quick, send, send_to, until};
 
 #[test]
 fn a_bootstrap_server_that_is_dead_is_passed_over() {
     let world = World::with_partitions(1);
-    let dead: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let dead: Vec<_> = dead.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    let dead = [DeadAddress::new(), DeadAddress::new()];
     for servers in [
         format!("{},{},{}", dead[0], dead[1], world.bootstrap()),
         format!("{},{},{}", world.bootstrap(), dead[0], dead[1]),
@@ -224,9 +223,7 @@ fn all_brokers_down_for_longer_than_records_wait() {
     }
     world.start_again(1).unwrap();
     world.start_again(2).unwrap();
-    crate::harness::until("it works again", || {
-        (0..2).all(|partition| send_to(&producer, partition, "after").get().is_ok())
-    });
+    until("it works again", || (0..2).all(|partition| send_to(&producer, partition, "after").get().is_ok()));
 }
 
 /// Reconnecting follows its backoff, whatever waits.
@@ -313,10 +310,13 @@ fn a_topic_that_vanishes_for_a_moment_keeps_its_sequences() {
 
 #[test]
 fn older_brokers_are_spoken_to_in_their_own_way() {
-    // The versions of Kafka 2.1, 2.8 and 3.9.
-    for (produce, metadata, versions, init) in
-        [(3..=7, 0..=7, 0..=2, 0..=1), (3..=9, 0..=11, 0..=3, 0..=4), (3..=11, 0..=12, 0..=4, 0..=5)]
-    {
+    // The lowest of all, and those of Kafka 2.1, 2.8 and 3.9.
+    for (produce, metadata, versions, init) in [
+        (3..=3, 1..=1, 0..=0, 0..=0),
+        (3..=7, 0..=7, 0..=2, 0..=1),
+        (3..=9, 0..=11, 0..=3, 0..=4),
+        (3..=11, 0..=12, 0..=4, 0..=5),
+    ] {
         let world = World::start(
             Cluster::builder()
                 .auto_create_topics(false)
@@ -338,13 +338,56 @@ fn older_brokers_are_spoken_to_in_their_own_way() {
 #[test]
 fn a_broker_that_is_too_old_is_told_from_one_that_is_away() {
     let world = World::start(Cluster::builder().topic("t", 1).versions(Api::Metadata, 0..=0));
-    let producer = world.producer(&[("max.block.ms", "1000")]);
-    match producer.send(ProducerRecord::new("t", "v")) {
-        Ok(handle) => drop(handle.get()),
-        Err(error) => {
-            let text = error.to_string();
-            assert!(text.contains("too old") && text.contains("Metadata"), "{text}");
+    let producer = world.producer(&[("max.block.ms", "500")]);
+    let error = producer.send(ProducerRecord::new("t", "v")).unwrap_err();
+    let text = error.to_string();
+    for part in
+        [&world.address(1).to_string(), "too old", "Metadata in versions 0 to 0", "500ms (max.block.ms)"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    producer.close().unwrap();
+}
+
+/// Where a key goes depends on the number of partitions; a producer follows when it hears of new ones.
+#[test]
+fn keys_follow_when_partitions_are_added() {
+    let world = World::with_partitions(1);
+    let producer = world.producer(&[("metadata.max.age.ms", "50")]);
+    let send =
+        || producer.send(ProducerRecord::new("t", "v").key("foobar")).unwrap().get().unwrap().partition();
+    assert_eq!(send(), 0);
+    world.add_partitions("t", 10);
+    until("it has heard of them", || send() == 6);
+}
+
+/// It can come back until the records' time is over; nobody waits for longer than that.
+#[test]
+fn a_topic_that_is_deleted_under_its_records() {
+    let world = World::with_partitions(1);
+    world.create_topic("u", 1);
+    let settings = [
+        ("request.timeout.ms", "300"),
+        ("delivery.timeout.ms", "600"),
+        ("linger.ms", "0"),
+        ("max.block.ms", "600"),
+    ];
+    let producer = world.producer(&settings);
+    send(&producer, "first").get().unwrap();
+    world.delete_topic("t");
+    let mut accepted = 0;
+    for _ in 0..5 {
+        match producer.send(ProducerRecord::new("t", "v")) {
+            Ok(handle) => {
+                accepted += 1;
+                let error = handle.get().unwrap_err();
+                assert!(error.is_retriable() && !error.may_have_been_written(), "{error}");
+                assert!(error.to_string().contains("delivery.timeout.ms"), "{error}");
+            }
+            Err(error) => assert!(matches!(error.kind(), SendErrorKind::MetadataTimeout { .. }), "{error}"),
         }
     }
-    producer.close_timeout(Duration::ZERO).unwrap_err();
+    assert!(accepted > 0, "it was known until the first record came back");
+    producer.flush().unwrap();
+    producer.send(ProducerRecord::new("u", "v")).unwrap().get().unwrap();
 }

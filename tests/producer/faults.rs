@@ -9,6 +9,42 @@ use kafka_producer::{
 
 use crate::harness::{LONG, World, arrived, send, send_to, until};
 
+/// The kernel has taken the request, and nobody reads it before the connection ends.
+#[test]
+fn requests_that_nobody_has_read() {
+    let world = World::with_partitions(1);
+    let producer = world.producer(&[]);
+    send(&producer, "first").get().unwrap();
+    for round in 0..10 {
+        world.stall(1);
+        let handle = send(&producer, &round.to_string());
+        assert!(handle.get_timeout(Duration::from_millis(10)).is_none());
+        world.close_connections(1);
+        world.resume(1);
+        handle.get().unwrap();
+    }
+    let expected: Vec<_> = ["first".to_owned()].into_iter().chain((0..10).map(|i| i.to_string())).collect();
+    assert_eq!(world.values("t"), expected);
+}
+
+/// Whether a record is on its way at that moment or not.
+#[test]
+fn connections_that_are_closed_again_and_again() {
+    let world = World::with_partitions(1);
+    let producer = world.producer(&[]);
+    for i in 0..100 {
+        if i % 2 == 0 {
+            send(&producer, &i.to_string()).get().unwrap();
+            world.close_connections(1);
+        } else {
+            let handle = send(&producer, &i.to_string());
+            world.close_connections(1);
+            handle.get().unwrap();
+        }
+    }
+    assert_eq!(world.values("t"), (0..100).map(|i| i.to_string()).collect::<Vec<_>>());
+}
+
 /// Sends three times a hundred records with faults before each hundred, and expects all of them, once and in order.
 fn hundreds(settings: &[(&str, &str)], mut trouble: impl FnMut(&World)) {
     let world = World::with_partitions(1);
@@ -260,6 +296,24 @@ fn a_broker_that_asks_for_a_pause_gets_one() {
     send(&producer, "second").get().unwrap();
     send(&producer, "third").get().unwrap();
     assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
+}
+
+/// Twenty-four days, as long as a broker can ask for: the records' own limit counts, and so does a close.
+#[test]
+fn a_pause_without_end_is_not_waited_for() {
+    let world = World::with_partitions(1);
+    let settings = [("request.timeout.ms", "300"), ("delivery.timeout.ms", "600"), ("linger.ms", "0")];
+    let producer = world.producer(&settings);
+    send(&producer, "first").get().unwrap();
+    world.fault(Fault::Throttle(Duration::from_millis(i32::MAX as u64)));
+    send(&producer, "second").get().unwrap();
+    let error = send(&producer, "third").get().unwrap_err();
+    assert!(matches!(error.cause(), DeliveryCause::DeliveryTimeout { .. }), "{error:?}");
+    assert!(!error.may_have_been_written(), "{error}");
+    let handle = send(&producer, "fourth");
+    producer.close_timeout(Duration::from_millis(50)).unwrap_err();
+    handle.get().unwrap_err();
+    assert_eq!(world.values("t"), ["first", "second"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kafka_producer::{DeliveryFuture, ProducerRecord, testing::Fault};
+use kafka_producer::{DeliveryFuture, Producer, ProducerRecord, testing::Fault};
 
 use crate::harness::{LONG, World, arrived, send, send_to, until};
 
@@ -208,6 +208,34 @@ fn a_waker_that_panics_harms_nobody_else() {
     next.get().unwrap();
     bomb.get().unwrap();
     send(&producer, "last").get().unwrap();
+}
+
+/// As when an executor runs a task, or drops it, where it is woken: which may be the thread that sends.
+#[test]
+fn a_waker_may_send_and_may_drop_the_last_clone() {
+    struct Task(Mutex<Option<Producer>>, Mutex<Vec<DeliveryFuture>>);
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {
+            let producer = self.0.lock().unwrap().take().expect("it is woken once");
+            let mut handles = self.1.lock().unwrap();
+            while let Ok(handle) = producer.send(ProducerRecord::new("t", &[b'v'; 1000])) {
+                handles.push(handle);
+            }
+        }
+    }
+    let world = World::with_partitions(1);
+    let settings = [("buffer.memory", "10000"), ("drop.timeout.ms", "600000"), ("max.block.ms", "600000")];
+    let producer = world.producer(&settings);
+    send(&producer, "first").get().unwrap();
+    world.stall(1);
+    let mut handle = send(&producer, "v");
+    let task = Arc::new(Task(Mutex::new(Some(producer)), Mutex::default()));
+    let waker = Waker::from(Arc::clone(&task));
+    assert!(Pin::new(&mut handle).poll(&mut Context::from_waker(&waker)).is_pending());
+    world.resume(1);
+    handle.get().unwrap();
+    until("the task has run", || task.1.try_lock().is_ok_and(|handles| !handles.is_empty()));
+    arrived(&task.1.lock().unwrap());
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! Interceptors: the order in which they are asked, what they see, and that no panic of theirs goes further.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread::{self, ThreadId},
 };
 
 use kafka_producer::{
-    DeliveryError, Headers, ProducerInterceptor, ProducerRecord, RecordMetadata, SendError, SendErrorKind,
+    DeliveryError, Headers, Producer, ProducerInterceptor, ProducerRecord, RecordMetadata, SendError,
+    SendErrorKind,
 };
 
-use crate::harness::{World, build, send};
+use crate::harness::{World, build, send, until};
 
 type Diary = Arc<Mutex<Vec<String>>>;
 
@@ -176,7 +177,7 @@ fn sends_are_seen_by_the_caller_and_outcomes_by_the_callback_thread() {
     let world = World::with_partitions(1);
     let threads = Arc::new(Threads::default());
     let producer = build(world.config().interceptor(Shared(Arc::clone(&threads))), &[]);
-    let (sender, callback) = std::sync::mpsc::channel();
+    let (sender, callback) = mpsc::channel();
     let tell = move |_| sender.send(thread::current().id()).unwrap();
     producer.send_with(ProducerRecord::new("t", "v"), tell).unwrap().get().unwrap();
     producer.send(ProducerRecord::new("t", "v").timestamp(-1)).unwrap_err();
@@ -188,6 +189,50 @@ fn sends_are_seen_by_the_caller_and_outcomes_by_the_callback_thread() {
     assert_ne!(threads.acknowledged.lock().unwrap()[0], me);
 }
 
+/// Where nobody may wait, they are closed all the same: after everything else, and without harm if they close in turn.
+#[test]
+fn they_are_closed_when_the_last_clone_is_dropped_in_a_callback() {
+    struct Closer(Diary);
+    impl ProducerInterceptor for Closer {
+        fn on_acknowledgement(&self, outcome: Result<&RecordMetadata, &DeliveryError>) {
+            self.0.lock().unwrap().push(outcome.unwrap().to_string());
+        }
+        fn close(&self) {
+            self.0.lock().unwrap().push("close".into());
+        }
+    }
+    let world = World::with_partitions(1);
+    let diary = Diary::default();
+    let producer = build(world.config().interceptor(Closer(Arc::clone(&diary))), &[]);
+    let (hand_over, handed) = mpsc::channel::<Producer>();
+    let callback = move |_| {
+        let last = handed.recv().unwrap();
+        drop(last.send(ProducerRecord::new("t", "late")).unwrap());
+    };
+    producer.send_with(ProducerRecord::new("t", "v"), callback).unwrap();
+    hand_over.send(producer).unwrap();
+    until("it is closed", || diary.lock().unwrap().len() == 3);
+    assert_eq!(take(&diary), ["t-0@0", "t-0@1", "close"]);
+}
+
+#[test]
+fn one_that_waits_for_the_end_in_its_own_close_is_refused() {
+    struct Keeper(Arc<Mutex<Option<Producer>>>, Diary);
+    impl ProducerInterceptor for Keeper {
+        fn close(&self) {
+            let own = self.0.lock().unwrap().take().expect("it was given one");
+            let refused = own.close().unwrap_err();
+            self.1.lock().unwrap().push(refused.to_string());
+        }
+    }
+    let world = World::with_partitions(1);
+    let (own, diary) = (Arc::new(Mutex::new(None)), Diary::default());
+    let producer = build(world.config().interceptor(Keeper(Arc::clone(&own), Arc::clone(&diary))), &[]);
+    *own.lock().unwrap() = Some(producer.clone());
+    producer.close().unwrap();
+    assert_eq!(take(&diary).len(), 1);
+}
+
 #[test]
 fn a_record_that_fails_later_is_told_as_well() {
     let world = World::with_partitions(1);
@@ -196,5 +241,6 @@ fn a_record_that_fails_later_is_told_as_well() {
     let handle = producer.send(ProducerRecord::new("t", "v")).unwrap();
     producer.close_timeout(std::time::Duration::ZERO).unwrap_err();
     handle.get().unwrap_err();
+    until("it is closed", || diary.lock().unwrap().len() == 3);
     assert_eq!(take(&diary), ["a: send t None", "a: failed t", "a: close"]);
 }

@@ -147,6 +147,23 @@ fn memory_that_comes_back_wakes_those_who_wait() {
     assert_eq!(world.record_count("t"), 10);
 }
 
+/// There is room for a small one all the time, and a large one was there before.
+#[test]
+fn a_newcomer_does_not_pass_those_who_wait() {
+    let world = World::with_partitions(1);
+    let producer = held_up(&world, &[("buffer.memory", "1000000"), ("linger.ms", "0")]);
+    let held = sized(&producer, 500_000).unwrap();
+    thread::scope(|scope| {
+        let large = scope.spawn(|| sized(&producer, 900_000).unwrap().get().unwrap());
+        let small = || producer.try_send(ProducerRecord::new("t", &[b'v'; 100]));
+        until("the large one waits", || small().is_err());
+        world.resume(1);
+        large.join().unwrap();
+        small().unwrap().get().unwrap();
+    });
+    held.get().unwrap();
+}
+
 /// One that needs nearly everything stands first; small ones would fit all the time, and must not pass it for ever.
 #[test]
 fn a_large_one_is_not_starved_by_small_ones() {

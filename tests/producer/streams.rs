@@ -1,11 +1,13 @@
 //! What a network may do to a stream of bytes: crumbs, drops, cuts in the middle, and answers out of turn.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     io::{self, ErrorKind, Write},
     net::TcpStream,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc::{self, Receiver},
     },
     thread,
     time::{Duration, Instant},
@@ -15,7 +17,7 @@ use kafka_producer::{Producer, testing::Api};
 
 use crate::{
     harness::{LONG, World, arrived, build, quick, send, until},
-    proxy::{PRODUCE, Proxy, Tampering},
+    proxy::{METADATA, PRODUCE, Proxy, Tampering},
 };
 
 /// A cluster, a proxy before it, and a producer that knows the proxy alone.
@@ -210,5 +212,79 @@ fn an_answer_that_nobody_asked_for_ends_the_connection_only() {
     }
     let values = world.values("t");
     assert!(values[1..].iter().all(|value| value == "v"));
+    producer.close().unwrap();
+}
+
+/// The producer has given it up and sent it again, on another connection, when the first copy reaches the broker.
+#[test]
+fn a_request_that_arrives_late() {
+    struct Late {
+        left: Left,
+        gate: Mutex<Receiver<()>>,
+        passed: AtomicUsize,
+    }
+    impl Tampering for Late {
+        fn request(&self, frame: &[u8], broker: &mut TcpStream) -> io::Result<()> {
+            let late = i16::from_be_bytes([frame[4], frame[5]]) == PRODUCE && self.left.take();
+            if late {
+                self.gate.lock().unwrap().recv().unwrap();
+            }
+            broker.write_all(frame)?;
+            self.passed.fetch_add(usize::from(late), Ordering::SeqCst);
+            Ok(())
+        }
+    }
+    let (open, gate) = mpsc::channel();
+    let late = Arc::new(Late { left: Left::default(), gate: Mutex::new(gate), passed: AtomicUsize::new(0) });
+    let (producer, _proxy, world) = through(Arc::clone(&late), &[("request.timeout.ms", "200")]);
+    send(&producer, "first").get().unwrap();
+    for round in 1..=5 {
+        late.left.set(1);
+        send(&producer, &round.to_string()).get().unwrap();
+        let asked = world.request_count(Api::Produce);
+        open.send(()).unwrap();
+        assert!(world.wait_for_requests(Api::Produce, asked + 1, LONG), "the first copy has arrived");
+        assert_eq!(late.passed.load(Ordering::SeqCst), round);
+    }
+    send(&producer, "last").get().unwrap();
+    assert_eq!(world.values("t"), ["first", "1", "2", "3", "4", "5", "last"]);
+    producer.close().unwrap();
+}
+
+/// A flipped bit can say anything, and be believed; but nobody waits for ever for it, and the producer goes on.
+#[test]
+fn answers_with_flipped_bits() {
+    struct Flip {
+        left: Left,
+        random: AtomicUsize,
+    }
+    impl Tampering for Flip {
+        fn response(&self, api: i16, frame: &[u8], producer: &mut TcpStream) -> io::Result<()> {
+            // Addresses that are not ours are better not dialled.
+            if api == METADATA || !self.left.take() {
+                return producer.write_all(frame);
+            }
+            let random = self.random.fetch_add(0x9e37_79b9, Ordering::SeqCst).wrapping_mul(0x2545_f491);
+            let mut flipped = frame.to_vec();
+            let bit = (random >> 16) % (8 * frame.len());
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            producer.write_all(&flipped)
+        }
+    }
+    let seed = RandomState::new().hash_one(0) as usize % 1_000_000;
+    eprintln!("the seed is {seed}");
+    let flip = Arc::new(Flip { left: Left::default(), random: AtomicUsize::new(seed) });
+    let settings = [("request.timeout.ms", "200"), ("delivery.timeout.ms", "800"), ("linger.ms", "0")];
+    let (producer, _proxy, world) = through(Arc::clone(&flip), &settings);
+    let _world = world.expect_lies();
+    for _ in 0..40 {
+        flip.left.set(2);
+        let handles: Vec<_> = (0..3).map(|i| send(&producer, &i.to_string())).collect();
+        for handle in handles {
+            let _ = handle.get();
+        }
+    }
+    flip.left.set(0);
+    until("it works again", || send(&producer, "last").get().is_ok());
     producer.close().unwrap();
 }
