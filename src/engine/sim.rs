@@ -118,6 +118,7 @@ impl Sim {
             HubConfig {
                 buffer_memory: settings.buffer_memory,
                 chunk_bytes: 1024,
+                memory_for_chunks: 0,
                 channel_capacity: 64,
                 linger: settings.linger,
                 ring_threshold: 8,

@@ -239,7 +239,7 @@ impl Hub {
     ) -> Result<usize, SendErrorKind> {
         self.ring();
         ticket.wait(deadline).map_err(|why| match why {
-            Exhausted::TimedOut => SendErrorKind::BufferFull { needed, limit: self.budget.0.limit(), waited },
+            Exhausted::TimedOut => SendErrorKind::BufferFull { needed, limit: self.config.buffer_memory, waited },
             Exhausted::Ended => self.ended().send_error(),
         })
     }
@@ -291,7 +291,7 @@ impl Hub {
 
     #[cold]
     fn too_large(&self, topic: &str, size: usize) -> SendErrorKind {
-        let limit = self.budget.0.limit();
+        let (size, limit) = (size + self.config.memory_for_chunks, self.config.buffer_memory);
         SendErrorKind::RecordTooLarge { topic: topic.to_owned(), size, limit, setting: "buffer.memory" }
     }
 

@@ -32,6 +32,8 @@ pub(crate) trait Bell: Send + Sync {
 pub(crate) struct HubConfig {
     /// `buffer.memory`
     pub(crate) buffer_memory: usize,
+    /// What the buffers of chunks may take of it: `<= buffer_memory`, and the rest is for records.
+    pub(crate) memory_for_chunks: usize,
     /// A chunk is pushed when it is so large. With 4 KiB the threads switch twice as often.
     pub(crate) chunk_bytes: usize,
     /// In chunks. With 64 of them, callers with records of 1 KiB block although the sender thread could take more.
@@ -133,7 +135,7 @@ impl Hub {
             urgent: AtomicUsize::new(0),
             // Every buffer that can exist at a time, so that none is thrown away.
             pool: Channel::bounded(config.channel_capacity + LANES + 1),
-            budget: Padded(Budget::new(config.buffer_memory)),
+            budget: Padded(Budget::new(config.buffer_memory - config.memory_for_chunks)),
             room: Padded(Budget::new(config.channel_capacity)),
             topics: Arc::new(Topics::new()),
             published: Published::new(),

@@ -81,10 +81,12 @@ pub(crate) fn start(
     let sockets =
         SocketOptions { send_buffer: settings.send_buffer, receive_buffer: settings.receive_buffer };
     let dialer = Dialer::new(poll.registry().try_clone()?, Arc::clone(&waker), sockets, system_lookup);
+    let chunks = (settings.buffer_memory / SHARE_OF_CHUNKS / CHUNK_BYTES).min(CHANNEL_CAPACITY);
     let config = HubConfig {
         buffer_memory: settings.buffer_memory,
+        memory_for_chunks: if chunks < FEWEST_CHUNKS { 0 } else { chunks * CHUNK_BYTES },
         chunk_bytes: CHUNK_BYTES,
-        channel_capacity: CHANNEL_CAPACITY,
+        channel_capacity: chunks.max(FEWEST_CHUNKS),
         linger: settings.linger,
         ring_threshold: RING_THRESHOLD,
     };
@@ -463,6 +465,12 @@ const CHUNK_BYTES: usize = 16 * 1024;
 
 /// With 64, callers with records of 1 KiB block although the sender thread could take more.
 const CHANNEL_CAPACITY: usize = 256;
+
+/// A sixteenth of `buffer.memory` is for chunks: 128 of them with the usual 32 MiB.
+const SHARE_OF_CHUNKS: usize = 16;
+
+/// Below 4 MiB nobody looks at the megabyte: all of `buffer.memory` is for records, which may be as large as that.
+const FEWEST_CHUNKS: usize = 16;
 
 /// So many chunks wake a sender thread that an answer will wake anyway.
 const RING_THRESHOLD: usize = 8;

@@ -253,6 +253,7 @@ fn config() -> HubConfig {
     HubConfig {
         buffer_memory: 1 << 20,
         chunk_bytes: 64,
+        memory_for_chunks: 0,
         channel_capacity: 2,
         linger: Duration::from_millis(5),
         ring_threshold: 2,

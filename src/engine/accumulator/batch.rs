@@ -123,6 +123,7 @@ impl Batch {
         if self.records > 0 && buffer.len() + head.record_len() > limit {
             return None;
         }
+        make_room(buffer, head.record_len(), limit);
         record::put_record(buffer, &head, body);
         self.max_timestamp = self.max_timestamp.max(timestamp);
         self.records += 1;
@@ -267,5 +268,43 @@ impl Batch {
             Bytes::Open(buffer) => Some(buffer),
             Bytes::Sealed(bytes) => Arc::into_inner(bytes),
         }
+    }
+}
+
+/// Room for a record. A buffer grows twofold as any, but not beyond what a full batch takes: `buffer.memory` counts what
+/// is in a batch, and nothing for what it leaves empty.
+#[inline]
+fn make_room(buffer: &mut Vec<u8>, record: usize, limit: usize) {
+    let needed = buffer.len() + record + SLACK;
+    if needed > buffer.capacity() {
+        let twofold = (2 * buffer.capacity()).min(limit.saturating_add(SLACK));
+        buffer.reserve_exact(needed.max(twofold) - buffer.len());
+    }
+}
+
+/// What writing a record may need beyond its bytes.
+const SLACK: usize = size_of::<u64>();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twofold growth alone would have kept half as much again as a batch of 16 KiB can hold.
+    #[test]
+    fn a_buffer_is_no_larger_than_what_it_is_for() {
+        for record in [1, 100, 300, 1_000, 10_000] {
+            let limit = 16_384;
+            let mut buffer = Vec::with_capacity(HEADER_LEN + record);
+            buffer.resize(HEADER_LEN, 0);
+            while buffer.len() + record <= limit {
+                make_room(&mut buffer, record, limit);
+                buffer.resize(buffer.len() + record, 0);
+            }
+            assert!(buffer.capacity() <= limit + SLACK, "{} with records of {record} bytes", buffer.capacity());
+        }
+        // A record that is larger than a batch fills one alone.
+        let mut buffer = Vec::with_capacity(HEADER_LEN);
+        make_room(&mut buffer, 50_000, 16_384);
+        assert!((50_000..51_000).contains(&buffer.capacity()), "{}", buffer.capacity());
     }
 }

@@ -132,6 +132,7 @@ fn config() -> HubConfig {
     HubConfig {
         buffer_memory: 1 << 20,
         chunk_bytes: 1024,
+        memory_for_chunks: 0,
         channel_capacity: 16,
         linger: Duration::from_millis(5),
         ring_threshold: 8,

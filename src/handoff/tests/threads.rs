@@ -96,6 +96,7 @@ fn tight() -> HubConfig {
     HubConfig {
         buffer_memory: 8 * 1024,
         chunk_bytes: 512,
+        memory_for_chunks: 0,
         channel_capacity: 3,
         linger: Duration::from_millis(1),
         ring_threshold: 2,
