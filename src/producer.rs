@@ -164,9 +164,11 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     /// Like [`send`](Self::send), and calls `callback` with the outcome on a thread of the producer's own, before the
     /// handle is done.
     ///
-    /// Callbacks of one partition run in the order sent. A slow one holds up those behind it, never the sending. On
-    /// that thread nothing waits: a `send` that would have to is refused, and so are `flush`, `close` and `get` on a
-    /// handle that is not done. A panic ends that callback only.
+    /// Callbacks of one partition run in the order sent, unless the outcome of a record is known before that of an
+    /// earlier one: a broker can refuse a later record for good, or acknowledge it, while it leaves open what became of
+    /// the earlier. A slow callback holds up those behind it, never the sending. On that thread nothing waits: a `send`
+    /// that would have to is refused, and so are `flush`, `close` and `get` on a handle that is not done. A panic ends
+    /// that callback only.
     ///
     /// # Errors
     /// As [`send`](Self::send); the callback is then dropped without being called.
@@ -448,7 +450,7 @@ impl<K: ?Sized, V: ?Sized> fmt::Debug for Producer<K, V> {
 }
 
 impl<T: ?Sized> Encoding<T> {
-    #[inline]
+    #[inline(always)]
     fn encode<'a>(
         &self,
         part: &'static str,

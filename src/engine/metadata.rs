@@ -34,6 +34,9 @@ pub(super) struct Metadata {
     /// Something was asked for that the request under way does not ask for.
     want_again: bool,
     pub(super) cluster_id: Option<String>,
+    /// The cluster that was given up, until an answer says which one this is now.
+    given_up: Option<String>,
+    moved: bool,
     /// What stands in the way of an answer, for whoever waits for one.
     pub(super) last_error: Option<String>,
 }
@@ -80,6 +83,8 @@ impl Metadata {
             in_flight: false,
             want_again: false,
             cluster_id: None,
+            given_up: None,
+            moved: false,
             last_error: None,
         }
     }
@@ -121,7 +126,7 @@ impl Metadata {
     /// Forgets who leads what and which cluster this is, and asks anew. Topics and their partitions stay known.
     pub(super) fn start_again(&mut self, now: Instant) -> Vec<Leadership> {
         self.wanted_since = Some(now);
-        self.cluster_id = None;
+        self.given_up = self.cluster_id.take().or(self.given_up.take());
         let mut changes = Vec::new();
         for (id, topic) in &mut self.topics {
             topic.id = NO_ID;
@@ -200,6 +205,7 @@ impl Metadata {
         self.wanted_since = None;
         self.last_error = None;
         if answer.cluster_id.is_some() {
+            self.moved |= self.given_up.take().is_some_and(|given_up| answer.cluster_id != Some(given_up));
             self.cluster_id.clone_from(&answer.cluster_id);
         }
         let mut changes = Vec::new();
@@ -231,6 +237,11 @@ impl Metadata {
             self.want(now);
         }
         changes
+    }
+
+    /// Whether the cluster is another one than it was, since this was last asked.
+    pub(super) fn take_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
     }
 
     /// A broker that refused a batch names the leader. Believed only if it is newer than what is known.

@@ -550,10 +550,6 @@ impl Engine {
         }
         if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED && self.settings.metadata_recovery_rebootstrap {
             self.rebootstrap(now, "a broker belongs to another cluster or is another node than it was");
-            // The id may be another producer's there.
-            if self.producer_id != ProducerId::NotNeeded {
-                self.accumulator.forget_identity(now);
-            }
             return Ok(());
         }
         if answer.error != ErrorCode::NONE {
@@ -594,6 +590,11 @@ impl Engine {
         let pause = |fruitless| retry.delay(fruitless, random);
         let changes =
             self.metadata.apply(now, &answer, version >= 9, pause, |topic| accumulator.has_batches(topic));
+        if self.metadata.take_moved() && self.producer_id != ProducerId::NotNeeded {
+            // The id may be another producer's here. In the cluster that was left it is still ours, so it must be
+            // certain that this is another one: whatever may lie there is sent again under other numbers.
+            self.accumulator.forget_identity(now);
+        }
         for change in changes {
             self.lead(now, change);
         }

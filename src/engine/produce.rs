@@ -179,7 +179,8 @@ impl Engine {
         }
         let Some(batch) = self.accumulator.batch(sent.key) else { return };
         let (code, slot) = (answer.error, batch.slot);
-        let verdict = judge(code, self.settings.idempotence, batch.attempts_as_numbered);
+        let verdict =
+            judge(code, self.settings.idempotence, batch.attempts_as_numbered, batch.open_as_numbered);
         if code != ErrorCode::NONE {
             log::debug!("{}-{}: {code}, {verdict:?}", self.hub.topics().name(sent.topic), sent.partition);
         }
@@ -284,6 +285,7 @@ impl Engine {
     ) {
         let Some(batch) = self.accumulator.batch_mut(key) else { return };
         batch.may_have_been_written |= maybe_written;
+        batch.open_as_numbered |= maybe_written;
         if batch.expired {
             self.drop_expired(now, key);
             return;

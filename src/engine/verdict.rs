@@ -25,14 +25,15 @@ pub(super) enum Verdict {
     Fail { may_have_been_written: bool },
 }
 
-/// The verdict on `code`. `attempt` counts from 1.
-pub(super) fn judge(code: ErrorCode, idempotent: bool, attempt: u32) -> Verdict {
+/// The verdict on `code`. `attempt` counts from 1, under the present sequence. `open`: what became of an earlier one of
+/// these attempts is not known.
+pub(super) fn judge(code: ErrorCode, idempotent: bool, attempt: u32, open: bool) -> Verdict {
     let refresh = code.is_invalid_metadata();
     match code {
         ErrorCode::NONE => Verdict::Delivered,
-        ErrorCode::DUPLICATE_SEQUENCE_NUMBER if idempotent && attempt > 1 => Verdict::DeliveredEarlier,
-        // A duplicate of something that was never sent: the numbers are somebody else's. Calling it delivered would
-        // lose the records silently.
+        ErrorCode::DUPLICATE_SEQUENCE_NUMBER if idempotent && open => Verdict::DeliveredEarlier,
+        // A duplicate of something that was never sent, or that was refused every time: the numbers were taken by
+        // another batch. Calling this one delivered would lose its records silently.
         ErrorCode::DUPLICATE_SEQUENCE_NUMBER if idempotent => Verdict::OutOfOrder,
         ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode::UNKNOWN_PRODUCER_ID if idempotent => {
             Verdict::OutOfOrder
@@ -121,7 +122,15 @@ mod tests {
             (9999, true, 1, retry(false, true)),
             (9999, false, 1, fail(true)),
         ] {
-            assert_eq!(judge(ErrorCode(code), idempotent, attempt), want, "{code} idempotent={idempotent}");
+            let verdict = judge(ErrorCode(code), idempotent, attempt, attempt > 1);
+            assert_eq!(verdict, want, "{code} idempotent={idempotent}");
         }
+    }
+
+    #[test]
+    fn a_duplicate_is_delivered_only_if_an_attempt_may_have_done_it() {
+        let code = ErrorCode::DUPLICATE_SEQUENCE_NUMBER;
+        assert_eq!(judge(code, true, 2, true), Verdict::DeliveredEarlier);
+        assert_eq!(judge(code, true, 2, false), Verdict::OutOfOrder);
     }
 }

@@ -97,13 +97,14 @@ pub(crate) fn park_until(deadline: Option<Instant>) -> bool {
     true
 }
 
+thread_local! {
+    static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
 /// A small number that belongs to the calling thread as long as it lives.
 #[inline]
 pub(crate) fn thread_number() -> usize {
     static NEXT: Counter = Counter::new(0);
-    thread_local! {
-        static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
     // A record may be sent by the destructor of another thread-local, when this one is gone already.
     NUMBER
         .try_with(|number| {
@@ -113,6 +114,12 @@ pub(crate) fn thread_number() -> usize {
             number.get()
         })
         .unwrap_or(0)
+}
+
+/// For a test that plays several threads, in an order of its own: the calling thread is this one from now on.
+#[cfg(test)]
+pub(crate) fn act_as_thread(number: usize) {
+    NUMBER.with(|own| own.set(number));
 }
 
 /// Waits are measured from here, and `linger.ms` and `delivery.timeout.ms` from the first record of a chunk.

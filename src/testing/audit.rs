@@ -4,16 +4,16 @@
 //! lose or duplicate records under the next fault. The audit remembers what was seen and never changes an answer.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     time::Duration,
 };
 
-use super::batch::CheckedBatch;
+use super::batch::{BatchHeader, CheckedBatch};
 
 /// What was seen, and what was wrong with it.
 #[derive(Debug)]
 pub(super) struct Audit {
-    batches: HashMap<BatchName, Fingerprint>,
+    batches: BTreeMap<BatchName, Seen>,
     /// The names in `batches`, oldest first.
     order: VecDeque<BatchName>,
     /// How many batches are remembered at most.
@@ -26,13 +26,20 @@ pub(super) struct Audit {
 /// What names one batch for ever: producer id, epoch, topic id, partition, first sequence.
 type BatchName = (i64, i16, u128, i32, i32);
 
-/// Length and CRC stand for the bytes: the CRC was verified before.
-type Fingerprint = (usize, u32);
+/// What is remembered of a batch. Length and CRC stand for the bytes: the CRC was verified before.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    bytes: usize,
+    crc: u32,
+    records: i32,
+    /// It lies in a log, whatever the producer was told.
+    taken: bool,
+}
 
 impl Audit {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            batches: HashMap::new(),
+            batches: BTreeMap::new(),
             order: VecDeque::new(),
             limit,
             unanswered: HashMap::new(),
@@ -62,30 +69,69 @@ impl Audit {
         if !header.is_idempotent() {
             return;
         }
-        let name = name_of(topic_id, partition, batch);
-        let print = (batch.bytes.len(), header.crc);
+        let name = name_of(topic_id, partition, header);
+        let (bytes, crc) = (batch.bytes.len(), header.crc);
         match self.batches.get(&name) {
             None => {
+                self.look_for_overlap(name, topic, header.count);
                 if self.order.len() == self.limit
                     && let Some(oldest) = self.order.pop_front()
                 {
                     self.batches.remove(&oldest);
                 }
-                self.batches.insert(name, print);
+                self.batches.insert(name, Seen { bytes, crc, records: header.count, taken: false });
                 self.order.push_back(name);
             }
-            Some(&known) if known != print => self.violation(format!(
-                "{topic}-{partition}: producer {} epoch {} sequence {} named a batch of {} bytes with the CRC {:08x}, now one of {} bytes with {:08x}",
-                name.0, name.1, name.4, known.0, known.1, print.0, print.1
-            )),
+            Some(known) if (known.bytes, known.crc) != (bytes, crc) => {
+                let (id, epoch, .., base) = name;
+                let known = format!("{} bytes with the CRC {:08x}", known.bytes, known.crc);
+                self.violation(format!(
+                    "{topic}-{partition}: producer {id} epoch {epoch} sequence {base} named a batch of {known}, now \
+                     one of {bytes} bytes with {crc:08x}"
+                ));
+            }
             Some(_) => {}
         }
     }
 
-    /// A batch was refused as too large: its parts may start with the same sequence.
-    pub(super) fn forget_batch(&mut self, topic_id: u128, partition: i32, batch: &CheckedBatch) {
-        // The name stays in `order`: it is evicted once more at most, which does no harm.
-        self.batches.remove(&name_of(topic_id, partition, batch));
+    /// Every number names one record.
+    fn look_for_overlap(&mut self, name: BatchName, topic: &str, records: i32) {
+        let (id, epoch, topic_id, partition, base) = name;
+        let of_partition = |base| (id, epoch, topic_id, partition, base);
+        let before = self.batches.range(of_partition(0)..name).next_back();
+        let behind = self.batches.range(name..=of_partition(i32::MAX)).next();
+        let reaches = |base: i32, records: i32, to: i32| i64::from(base) + i64::from(records) > i64::from(to);
+        let overlap = before.filter(|((.., other), seen)| reaches(*other, seen.records, base));
+        let overlap = overlap.or_else(|| behind.filter(|((.., other), _)| reaches(base, records, *other)));
+        if let Some(((.., other), seen)) = overlap {
+            let (count, other) = (seen.records, *other);
+            self.violation(format!(
+                "{topic}-{partition}: producer {id} epoch {epoch}: the sequences {base}+{records} overlap with \
+                 {other}+{count}"
+            ));
+        }
+    }
+
+    /// A batch lies in the log now, or did before.
+    pub(super) fn on_taken(&mut self, topic_id: u128, partition: i32, header: &BatchHeader) {
+        if let Some(seen) = self.batches.get_mut(&name_of(topic_id, partition, header)) {
+            seen.taken = true;
+        }
+    }
+
+    /// A batch was refused as too large: its parts may start with the same sequence, unless it was taken before.
+    pub(super) fn on_too_large(&mut self, topic_id: u128, partition: i32, header: &BatchHeader) {
+        let name = name_of(topic_id, partition, header);
+        if self.batches.get(&name).is_some_and(|seen| !seen.taken) {
+            // The name stays in `order`: it is evicted once more at most, which does no harm.
+            self.batches.remove(&name);
+        }
+    }
+
+    /// What was seen so far names nothing any more.
+    pub(super) fn forget_batches(&mut self) {
+        self.batches.clear();
+        self.order.clear();
     }
 
     /// A produce request of an idempotent producer arrived at `now` and is answered at `due`.
@@ -116,8 +162,7 @@ impl Audit {
     }
 }
 
-fn name_of(topic_id: u128, partition: i32, batch: &CheckedBatch) -> BatchName {
-    let header = &batch.header;
+fn name_of(topic_id: u128, partition: i32, header: &BatchHeader) -> BatchName {
     (header.producer_id, header.producer_epoch, topic_id, partition, header.base_sequence)
 }
 

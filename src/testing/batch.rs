@@ -180,6 +180,11 @@ impl CheckedBatch {
 }
 
 impl BatchHeader {
+    /// The header of a batch that was not checked, if there are bytes enough for one.
+    pub(super) fn of(batch: &[u8]) -> Option<Self> {
+        (batch.len() >= HEADER_BYTES).then(|| Self::read(batch))
+    }
+
     /// Reads the fields behind the CRC of a slice that is known to hold a whole header.
     fn read(batch: &[u8]) -> Self {
         let mut at = &batch[CRC_AT..HEADER_BYTES];
@@ -277,7 +282,7 @@ pub(super) fn add_to_sequence(sequence: i32, steps: i32) -> i32 {
 
 /// Whether a batch that was not checked yet says that an idempotent producer wrote it.
 pub(super) fn claims_a_producer_id(batch: &Bytes) -> bool {
-    batch.len() >= HEADER_BYTES && BatchHeader::read(batch).is_idempotent()
+    BatchHeader::of(batch).is_some_and(|header| header.is_idempotent())
 }
 
 fn walk(records: &[u8], header: &BatchHeader) -> Result<Vec<WalkedRecord>, String> {

@@ -385,6 +385,8 @@ impl ClusterModel {
 
     /// Forgets the sequences of every producer, as brokers do after a week: any sequence is accepted next.
     pub(crate) fn forget_producers(&mut self) {
+        // In that time a producer may have used every number once, and begun anew.
+        self.audit.forget_batches();
         for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
             partition.log.forget_producers();
         }
@@ -411,6 +413,20 @@ impl ClusterModel {
     pub(crate) fn records(&self, name: &str, partition: Option<i32>) -> Vec<super::Record> {
         let stored = self.stored(name, partition);
         stored.iter().flat_map(|(partition, batch)| batch.records(name, *partition)).collect()
+    }
+
+    /// The records of a partition behind its first `batches` batches, and how many batches it has.
+    #[cfg(test)]
+    pub(crate) fn records_after(
+        &self,
+        name: &str,
+        partition: i32,
+        batches: usize,
+    ) -> (usize, Vec<super::Record>) {
+        let found = self.topics.get(name).and_then(|topic| topic.partition(partition));
+        let stored = found.map_or(&[][..], |found| found.log.batches());
+        let records = stored.iter().skip(batches).flat_map(|batch| batch.records(name, partition));
+        (stored.len(), records.collect())
     }
 
     /// The batches of a topic, by partition and offset.

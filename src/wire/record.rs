@@ -118,7 +118,7 @@ pub(crate) fn put_record(out: &mut Vec<u8>, head: &RecordHead, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-#[inline]
+#[inline(always)]
 fn put_sized(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         Some(bytes) => {

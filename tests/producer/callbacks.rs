@@ -270,8 +270,8 @@ fn what_would_wait_for_itself_is_refused_inside() {
         .unwrap();
     *own.lock().unwrap() = Some(handle);
     begin.send(()).unwrap();
-    // What ends the linger: the callback's record and the pending one share a batch.
-    pending.get().unwrap();
+    producer.flush().unwrap();
+    pending.try_get().expect("it was flushed").unwrap();
     let (flush, flush_timeout, close, close_timeout, own_get, later_get, done_get, own_done) =
         told.recv().unwrap();
     for refused in [flush, flush_timeout, close, close_timeout] {

@@ -154,4 +154,3 @@ fn hang_up(one: &TcpStream, other: &TcpStream) {
 }
 
 pub(crate) const PRODUCE: i16 = 0;
-pub(crate) const METADATA: i16 = 3;

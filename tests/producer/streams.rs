@@ -1,6 +1,7 @@
 //! What a network may do to a stream of bytes: crumbs, drops, cuts in the middle, and answers out of turn.
 
 use std::{
+    env,
     hash::{BuildHasher, RandomState},
     io::{self, ErrorKind, Write},
     net::TcpStream,
@@ -17,7 +18,7 @@ use kafka_producer::{Producer, testing::Api};
 
 use crate::{
     harness::{LONG, World, arrived, build, quick, send, until},
-    proxy::{METADATA, PRODUCE, Proxy, Tampering},
+    proxy::{PRODUCE, Proxy, Tampering},
 };
 
 /// A cluster, a proxy before it, and a producer that knows the proxy alone.
@@ -243,8 +244,8 @@ fn a_request_that_arrives_late() {
         send(&producer, &round.to_string()).get().unwrap();
         let asked = world.request_count(Api::Produce);
         open.send(()).unwrap();
-        assert!(world.wait_for_requests(Api::Produce, asked + 1, LONG), "the first copy has arrived");
-        assert_eq!(late.passed.load(Ordering::SeqCst), round);
+        assert!(world.wait_for_requests(Api::Produce, asked + 1, LONG));
+        until("it was the first copy", || late.passed.load(Ordering::SeqCst) == round);
     }
     send(&producer, "last").get().unwrap();
     assert_eq!(world.values("t"), ["first", "1", "2", "3", "4", "5", "last"]);
@@ -260,19 +261,20 @@ fn answers_with_flipped_bits() {
     }
     impl Tampering for Flip {
         fn response(&self, api: i16, frame: &[u8], producer: &mut TcpStream) -> io::Result<()> {
-            // Addresses that are not ours are better not dialled.
-            if api == METADATA || !self.left.take() {
+            if api != PRODUCE || !self.left.take() {
                 return producer.write_all(frame);
             }
             let random = self.random.fetch_add(0x9e37_79b9, Ordering::SeqCst).wrapping_mul(0x2545_f491);
             let mut flipped = frame.to_vec();
-            let bit = (random >> 16) % (8 * frame.len());
+            // Not in the pause that the broker asks for, near the end: it would be right to keep one of days.
+            let bit = (random >> 16) % (8 * (frame.len() - 5));
             flipped[bit / 8] ^= 1 << (bit % 8);
             producer.write_all(&flipped)
         }
     }
-    let seed = RandomState::new().hash_one(0) as usize % 1_000_000;
-    eprintln!("the seed is {seed}");
+    let fresh = RandomState::new().hash_one(0) as usize % 1_000_000;
+    let seed = env::var("FLIP_SEED").map_or(fresh, |seed| seed.parse().expect("a number"));
+    eprintln!("FLIP_SEED={seed}");
     let flip = Arc::new(Flip { left: Left::default(), random: AtomicUsize::new(seed) });
     let settings = [("request.timeout.ms", "200"), ("delivery.timeout.ms", "800"), ("linger.ms", "0")];
     let (producer, _proxy, world) = through(Arc::clone(&flip), &settings);

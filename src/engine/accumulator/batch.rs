@@ -40,6 +40,8 @@ pub(in crate::engine) struct Batch {
     pub(in crate::engine) attempts: u32,
     /// How often under its present sequence: a broker cannot know earlier ones by it.
     pub(in crate::engine) attempts_as_numbered: u32,
+    /// Whether the broker may have taken it under its present sequence.
+    pub(in crate::engine) open_as_numbered: bool,
     pub(in crate::engine) retry_at: Option<Instant>,
     /// The leader's epoch at the last attempt: a newer leader need not be waited for.
     pub(in crate::engine) attempt_epoch: i32,
@@ -84,6 +86,7 @@ impl Batch {
             sequence: None,
             attempts: 0,
             attempts_as_numbered: 0,
+            open_as_numbered: false,
             retry_at: None,
             attempt_epoch: -1,
             may_have_been_written: false,
@@ -167,6 +170,7 @@ impl Batch {
     pub(in crate::engine) fn unseal(&mut self) {
         self.sequence = None;
         self.attempts_as_numbered = 0;
+        self.open_as_numbered = false;
         if let Bytes::Sealed(bytes) = &mut self.bytes {
             // The transport may hold the old bytes still: it keeps them, and this batch goes on with a copy.
             let buffer = Arc::try_unwrap(std::mem::take(bytes)).unwrap_or_else(|shared| (*shared).clone());
@@ -300,7 +304,11 @@ mod tests {
                 make_room(&mut buffer, record, limit);
                 buffer.resize(buffer.len() + record, 0);
             }
-            assert!(buffer.capacity() <= limit + SLACK, "{} with records of {record} bytes", buffer.capacity());
+            assert!(
+                buffer.capacity() <= limit + SLACK,
+                "{} with records of {record} bytes",
+                buffer.capacity()
+            );
         }
         // A record that is larger than a batch fills one alone.
         let mut buffer = Vec::with_capacity(HEADER_LEN);

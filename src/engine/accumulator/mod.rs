@@ -85,7 +85,7 @@ struct Queue {
     partition: i32,
     /// Oldest first; the last may be open.
     batches: VecDeque<BatchKey>,
-    /// What the broker has not confirmed, in sequence order.
+    /// What the broker has not confirmed, and what was numbered after it, in sequence order.
     unresolved: VecDeque<Unresolved>,
     in_flight: usize,
     /// Where they are. Another node gets nothing before they have come back, or it could append a later batch first.
@@ -97,10 +97,10 @@ struct Queue {
     /// Nothing under the broken sequence can get into the log any more, not even late: what is unresolved may be sent
     /// anew whatever became of its last attempt.
     refused_for_good: bool,
-    /// The broker has taken a batch under the present sequence. Before that it may know nothing of this producer, and
-    /// then it takes any number for the first: were the first batch lost and the second taken, the first could never
-    /// be written any more, and its retry would look like a duplicate.
-    confirmed: bool,
+    /// When the broker last took a batch under the present sequence. Before that, and again some time after it, it may
+    /// know nothing of this producer, and then it takes any number for the first: were the first batch lost and the
+    /// second taken, the first could never be written any more, and its retry would look like a duplicate.
+    confirmed: Option<Instant>,
     scheduled: bool,
     round: u64,
 }
@@ -111,6 +111,9 @@ enum Unresolved {
     Batch(BatchKey),
     /// The numbers of a batch that was refused and will never be sent again: the broker takes nothing behind them.
     Gap,
+    /// The numbers of a batch that is done. It counts among the batches that a broker remembers, as long as one before
+    /// it is open.
+    Used,
 }
 
 struct Entry {
@@ -192,8 +195,9 @@ impl Accumulator {
         queue.leader_epoch = epoch;
         queue.in_rack = in_rack;
         if recreated {
-            queue.sequences.break_off();
-            queue.refused_for_good = true;
+            // The new log knows nothing of this producer: it takes any number for the first, so the present ones go on.
+            // To begin anew would be wrong where brokers go by names: what was sent may lie in the new log already.
+            queue.confirmed = None;
         }
         self.touch(now, slot);
     }
@@ -292,13 +296,19 @@ impl Accumulator {
         batch.try_append(record.timestamp, record.body, record.cells, record.cell)
     }
 
+    #[inline]
     fn sticky_partition(&mut self, now: Instant, topic: TopicId, random: &mut impl FnMut() -> u64) -> i32 {
+        match self.topics.get(topic.0 as usize).and_then(|t| t.sticky.current()) {
+            Some(partition) => partition,
+            None => self.choose_partition(now, topic, random),
+        }
+    }
+
+    #[cold]
+    fn choose_partition(&mut self, now: Instant, topic: TopicId, random: &mut impl FnMut() -> u64) -> i32 {
         let t = topic.0 as usize;
         if self.topics.get(t).is_none_or(|t| t.slots.is_empty()) {
             self.slot(topic, 0);
-        }
-        if let Some(partition) = self.topics[t].sticky.current() {
-            return partition;
         }
         let candidates: Vec<Candidate> = self.topics[t]
             .slots
@@ -496,7 +506,7 @@ impl Accumulator {
             } else if queue.unresolved.contains(&Unresolved::Gap) {
                 true
             } else {
-                queue.unresolved.len() >= if queue.confirmed { MAX_UNRESOLVED } else { 1 }
+                queue.unresolved.len() >= if queue.is_confirmed(now) { MAX_UNRESOLVED } else { 1 }
             };
         let backing_off =
             batch.retry_at.is_some_and(|at| at > now) && queue.leader_epoch <= batch.attempt_epoch;
@@ -595,7 +605,9 @@ impl Accumulator {
             let identity = self.identity.expect("nothing is ready without an id");
             let nothing_unresolved = queue.unresolved.is_empty();
             let sequence = queue.sequences.assign(identity, batch.records, nothing_unresolved);
-            queue.confirmed &= sequence.base != 0;
+            if sequence.base == 0 {
+                queue.confirmed = None;
+            }
             batch.sequence = Some(sequence);
             queue.unresolved.push_back(Unresolved::Batch(key));
         }
@@ -641,10 +653,11 @@ impl Accumulator {
         self.queues[slot.0 as usize].batches.insert(at, key);
     }
 
-    /// Puts two halves in the place of a batch in flight that its broker finds too large; `false` if it is a single
-    /// record. The halves carry the numbers of the whole, which was refused, so what follows stays as it is.
+    /// Puts two halves in the place of a batch in flight that its broker finds too large. The halves carry the numbers
+    /// of the whole, which was refused, so what follows stays as it is. `false` if it is a single record, or if the
+    /// broker may have taken the whole before: it would not know the halves again.
     pub(super) fn split(&mut self, now: Instant, key: BatchKey) -> bool {
-        if self.batch(key).is_none_or(|b| b.records < 2 || b.expired) {
+        if self.batch(key).is_none_or(|b| b.records < 2 || b.expired || b.open_as_numbered) {
             return false;
         }
         self.landed(key);
@@ -723,11 +736,10 @@ impl Accumulator {
     fn close_gap(&mut self, slot: Slot, key: BatchKey, refused: bool) {
         let queue = &mut self.queues[slot.0 as usize];
         if let Some(at) = queue.unresolved.iter().position(|u| *u == Unresolved::Batch(key)) {
-            if refused {
-                queue.unresolved[at] = Unresolved::Gap;
-            } else {
-                queue.unresolved.remove(at);
-            }
+            queue.unresolved[at] = if refused { Unresolved::Gap } else { Unresolved::Used };
+        }
+        while queue.unresolved.front() == Some(&Unresolved::Used) {
+            queue.unresolved.pop_front();
         }
         if queue.unresolved.front() == Some(&Unresolved::Gap) {
             queue.sequences.break_off();
@@ -749,7 +761,9 @@ impl Accumulator {
     /// The broker has taken a batch of this partition.
     pub(super) fn confirm(&mut self, now: Instant, slot: Slot) {
         let queue = &mut self.queues[slot.0 as usize];
-        if !std::mem::replace(&mut queue.confirmed, true) {
+        let was_confirmed = queue.is_confirmed(now);
+        queue.confirmed = Some(now);
+        if !was_confirmed {
             self.touch(now, slot);
         }
     }
@@ -794,6 +808,14 @@ impl Accumulator {
             .collect();
         all.sort_unstable();
         all.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Every partition goes on with this number.
+    #[cfg(test)]
+    pub(super) fn skip_sequences(&mut self, next: i32) {
+        for queue in &mut self.queues {
+            queue.sequences.skip_to(next);
+        }
     }
 
     pub(super) fn batch(&self, key: BatchKey) -> Option<&Batch> {
@@ -849,7 +871,7 @@ impl Accumulator {
             self.identity = None;
         }
         let safe = std::mem::take(&mut queue.refused_for_good);
-        queue.confirmed = false;
+        queue.confirmed = None;
         for unresolved in std::mem::take(&mut queue.unresolved) {
             let Unresolved::Batch(key) = unresolved else { continue };
             let Some(batch) = self.batches[key.index as usize].batch.as_mut() else { continue };
@@ -875,10 +897,14 @@ impl Queue {
             in_rack: false,
             sequences: Sequences::default(),
             refused_for_good: false,
-            confirmed: false,
+            confirmed: None,
             scheduled: false,
             round: 0,
         }
+    }
+
+    fn is_confirmed(&self, now: Instant) -> bool {
+        self.confirmed.is_some_and(|at| now.saturating_duration_since(at) < CONFIRMED_FOR)
     }
 }
 
@@ -933,9 +959,13 @@ impl Deadlines {
     }
 }
 
-/// A broker remembers the last five batches of a producer and partition; a sixth of unknown fate could not be told from
-/// a new one.
+/// A broker remembers the last five batches of a producer and partition; one that is sent again after five later ones
+/// would be refused as a duplicate without the offset of its records.
 const MAX_UNRESOLVED: usize = 5;
+
+/// Far less than brokers remember an idle producer for (`producer.id.expiration.ms`, a day unless set), and long enough
+/// that a partition in use never notices.
+const CONFIRMED_FOR: Duration = Duration::from_secs(60);
 
 /// Enough for every partition of a busy broker, and at the usual batch size no more than 2 MiB.
 const MAX_SPARES: usize = 128;

@@ -64,6 +64,11 @@ impl Sequences {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn skip_to(&mut self, next: i32) {
+        self.next = next;
+    }
+
     /// The broker has seen a newer epoch under this id: only a new id helps.
     pub(super) fn exhaust(&mut self) {
         if let Some(identity) = &mut self.identity {

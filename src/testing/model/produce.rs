@@ -16,7 +16,7 @@ use kafka_protocol::{
 
 use super::{
     super::{
-        batch::{CheckedBatch, Refusal, Rules, claims_a_producer_id},
+        batch::{BatchHeader, CheckedBatch, Refusal, Rules, claims_a_producer_id},
         fault::{Fault, Injection},
     },
     Asked, ClusterModel, encode, text,
@@ -110,7 +110,8 @@ impl ClusterModel {
             compacted: topic.compacted,
             read_records: self.config.keep_records,
         };
-        let batch = CheckedBatch::check(data.records.unwrap_or_default(), rules);
+        let bytes = data.records.unwrap_or_default();
+        let batch = CheckedBatch::check(bytes.clone(), rules);
         match &batch {
             Ok(batch) => self.audit.on_batch(topic.id, name, data.index, batch),
             Err(refusal) if refusal.blames_the_encoder() => {
@@ -121,13 +122,18 @@ impl ClusterModel {
         }
 
         let injection = injection.filter(|injection| injection.meets(name, data.index));
-        if let Some(Fault::Error(code)) = injection.map(|injection| &injection.fault) {
-            if let Ok(batch) = &batch
-                && code.0 == ResponseError::MessageTooLarge.code()
-            {
-                self.audit.forget_batch(topic.id, data.index, batch);
-            }
-            return Err(Refusal::injected(code.0));
+        let injected = match injection.map(|injection| &injection.fault) {
+            Some(Fault::Error(code)) => Some(code.0),
+            _ => None,
+        };
+        let refused = injected.or_else(|| batch.as_ref().err().map(|refusal| refusal.code));
+        if refused == Some(ResponseError::MessageTooLarge.code())
+            && let Some(header) = BatchHeader::of(&bytes)
+        {
+            self.audit.on_too_large(topic.id, data.index, &header);
+        }
+        if let Some(code) = injected {
+            return Err(Refusal::injected(code));
         }
         let Some(partition) =
             usize::try_from(data.index).ok().and_then(|index| topic.partitions.get_mut(index))
@@ -141,7 +147,10 @@ impl ClusterModel {
         }
         let elapsed = i64::try_from(asked.now.as_millis()).unwrap_or(i64::MAX);
         let stamp = if topic.log_append_time { self.config.epoch_millis.saturating_add(elapsed) } else { -1 };
-        let appended = partition.log.append(batch?, stamp, asked.node, self.config.keep_records)?;
+        let batch = batch?;
+        let header = batch.header;
+        let appended = partition.log.append(batch, stamp, asked.node, self.config.keep_records)?;
+        self.audit.on_taken(topic.id, data.index, &header);
         if let Some(Fault::AppendThenError(code)) = injection.map(|injection| &injection.fault) {
             return Err(Refusal::injected(code.0));
         }

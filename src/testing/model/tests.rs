@@ -123,6 +123,7 @@ fn sequences_are_enforced() {
     const MAX: i32 = i32::MAX;
     /// (epoch, base sequence, records) -> (code, base offset)
     type Step = (i16, i32, usize, i16, i64);
+    const OVERLAP: &str = "an overlap is no duplicate";
     let stories: [(&str, &[Step]); 9] = [
         ("in order", &[(0, 0, 2, 0, 0), (0, 2, 1, 0, 2), (0, 3, 3, 0, 3)]),
         ("no state accepts any sequence", &[(4, 77, 2, 0, 0), (4, 79, 1, 0, 2)]),
@@ -145,7 +146,7 @@ fn sequences_are_enforced() {
                 (0, 0, 1, 46, -1),
             ],
         ),
-        ("an overlap is no duplicate", &[(0, 0, 2, 0, 0), (0, 1, 2, 45, -1)]),
+        (OVERLAP, &[(0, 0, 2, 0, 0), (0, 1, 2, 45, -1)]),
         (
             "sequences wrap to 0",
             &[(0, MAX - 1, 2, 0, 0), (0, 0, 1, 0, 2), (0, MAX - 1, 2, 0, 0), (0, 2, 1, 45, -1)],
@@ -173,7 +174,8 @@ fn sequences_are_enforced() {
             let got = probe.produce(1, 9, &produce("t", 0, bytes));
             assert_eq!(got, (code, offset), "{story}, step {step}");
         }
-        probe.assert_no_violations();
+        let violations = probe.model.violations();
+        assert_eq!(violations.len(), usize::from(story == OVERLAP), "{story}: {violations:?}");
     }
 }
 
