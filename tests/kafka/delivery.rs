@@ -3,14 +3,13 @@
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
 };
 
 use kafka_producer::{DeliveryFuture, Producer, ProducerRecord};
 
 use crate::{
     harness::Cluster,
-    sending::{assert_all_arrived_once, places, producer},
+    sending::{StopOnDrop, assert_all_arrived_once, at_a_steady_rate, places, producer},
 };
 
 /// `kill -9` of a leader, and its return, in the middle of a steady stream.
@@ -65,29 +64,12 @@ pub(crate) fn brokers_restart_in_turn_and_one_freezes(cluster: &mut Cluster) {
 }
 
 /// Sends numbers from 0, [`RATE`] a second, as long as `go_on` says so for the next one.
-fn send_steadily(
-    producer: &Producer,
-    topic: &str,
-    mut go_on: impl FnMut(usize) -> bool,
-) -> Vec<DeliveryFuture> {
-    let began = Instant::now();
+fn send_steadily(producer: &Producer, topic: &str, go_on: impl FnMut(usize) -> bool) -> Vec<DeliveryFuture> {
     let mut pending = Vec::new();
-    while go_on(pending.len()) {
-        let due = began + Duration::from_secs(1) * pending.len() as u32 / RATE as u32;
-        thread::sleep(due.saturating_duration_since(Instant::now()));
-        let value = pending.len().to_string();
-        pending.push(producer.send(ProducerRecord::new(topic, &value)).expect("the record is good"));
-    }
+    at_a_steady_rate(RATE, go_on, |n| {
+        pending.push(producer.send(ProducerRecord::new(topic, &n.to_string())).expect("the record is good"));
+    });
     pending
-}
-
-/// Ends the stream also when the test panics: the scope waits for it.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Records a second.

@@ -12,12 +12,16 @@
 mod acks;
 mod bad_input;
 mod batches;
+mod chaos;
 mod delivery;
+mod frozen;
 mod harness;
 mod main_job;
+mod memory;
 mod sending;
 mod shapes;
 mod the_tools;
+mod topics;
 mod versions;
 
 use std::process::ExitCode;
@@ -26,6 +30,11 @@ use harness::{Spec, any, owned};
 
 /// Tests of the same cluster stand together, since a change of cluster costs its start.
 fn main() -> ExitCode {
+    // Says nothing unless RUST_LOG asks for it: many tests are about what goes wrong.
+    env_logger::Builder::new().filter_level(log::LevelFilter::Off).parse_default_env().init();
+    if let Some(ended) = memory::as_the_measured_program() {
+        return ended;
+    }
     let mut cases = vec![
         owned(ONE, "the_tools::what_java_writes_is_seen", the_tools::what_java_writes_is_seen),
         any(ONE, "main_job::a_million_records_of_four_threads", main_job::a_million_records_of_four_threads),
@@ -46,13 +55,27 @@ fn main() -> ExitCode {
         any(ONE, "bad_input::a_partition_that_does_not_exist", bad_input::a_partition_that_does_not_exist),
         any(ONE, "bad_input::a_record_too_large_for_its_topic", bad_input::a_record_too_large_for_its_topic),
         any(ONE, "bad_input::a_record_too_large_among_others", bad_input::a_record_too_large_among_others),
+        owned(ONE, "memory::stays_within_its_limit", memory::stays_within_its_limit),
+        any(ONE, "topics::one_is_deleted_and_created_anew", topics::one_is_deleted_and_created_anew),
+        any(ONE, "topics::partitions_are_added", topics::partitions_are_added),
+        any(
+            ONE,
+            "topics::a_compacted_one_refuses_records_without_a_key",
+            topics::a_compacted_one_refuses_records_without_a_key,
+        ),
         owned(THREE, "delivery::a_leader_is_killed", delivery::a_leader_is_killed),
         owned(
             THREE,
             "delivery::brokers_restart_in_turn_and_one_freezes",
             delivery::brokers_restart_in_turn_and_one_freezes,
         ),
+        owned(
+            THREE,
+            "frozen::all_brokers_for_longer_than_the_delivery_timeout",
+            frozen::all_brokers_for_longer_than_the_delivery_timeout,
+        ),
     ];
+    cases.extend(chaos::cases(THREE));
     cases.extend(versions::cases());
     harness::run(cases)
 }

@@ -20,7 +20,11 @@ pub(crate) fn cases() -> Vec<Case> {
         "" => [OLDEST, NEWEST].into_iter().flat_map(with_one_broker).collect(),
         "all" => ALL.into_iter().flat_map(with_one_and_three_brokers).collect(),
         // The list is as long as somebody's patience: what it takes may as well be kept.
-        list => list.split(',').map(|v| &*v.trim().to_owned().leak()).flat_map(with_one_and_three_brokers).collect(),
+        list => list
+            .split(',')
+            .map(|v| &*v.trim().to_owned().leak())
+            .flat_map(with_one_and_three_brokers)
+            .collect(),
     }
 }
 
@@ -29,7 +33,11 @@ fn with_one_broker(version: &'static str) -> Vec<Case> {
     let name = |test: &str| format!("versions::{version}::{test}");
     vec![
         any(one, name("the_main_job"), main_job::twenty_thousand_records_of_four_threads),
-        owned(one, name("every_batch_is_valid_and_in_sequence"), batches::every_batch_is_valid_and_in_sequence),
+        owned(
+            one,
+            name("every_batch_is_valid_and_in_sequence"),
+            batches::every_batch_is_valid_and_in_sequence,
+        ),
         any(one, name("a_record_too_large_among_others"), bad_input::a_record_too_large_among_others),
     ]
 }
@@ -37,7 +45,11 @@ fn with_one_broker(version: &'static str) -> Vec<Case> {
 fn with_one_and_three_brokers(version: &'static str) -> Vec<Case> {
     let three = Spec { nodes: 3, version, props: &[] };
     let mut cases = with_one_broker(version);
-    cases.push(owned(three, format!("versions::{version}::a_leader_is_killed"), delivery::a_leader_is_killed));
+    cases.push(owned(
+        three,
+        format!("versions::{version}::a_leader_is_killed"),
+        delivery::a_leader_is_killed,
+    ));
     cases
 }
 

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -106,8 +106,11 @@ impl Cluster {
             // Unpadded base64 of sixteen bytes, as Kafka wants it.
             let id = format!("{:016x}AAAAAA", random());
             thread::scope(|scope| {
-                let formats: Vec<_> =
-                    cluster.nodes.values().map(|node| scope.spawn(|| node.format(&cluster.jars, &id))).collect();
+                let formats: Vec<_> = cluster
+                    .nodes
+                    .values()
+                    .map(|node| scope.spawn(|| node.format(&cluster.jars, &id)))
+                    .collect();
                 formats.into_iter().try_for_each(|format| format.join().expect("formatting does not panic"))
             })?;
         }
@@ -116,6 +119,11 @@ impl Cluster {
         }
         cluster.wait_until_ready()?;
         Ok(cluster)
+    }
+
+    /// The brokers' ids.
+    pub(crate) fn ids(&self) -> Vec<i32> {
+        self.nodes.keys().copied().collect()
     }
 
     /// What it was started as.
@@ -145,11 +153,37 @@ impl Cluster {
         }
     }
 
+    /// SIGTERM to all of them, and SIGKILL to those that have not ended after `grace`, as whoever runs services does it:
+    /// without a majority an orderly stop has nobody to hand over to. Returns those that were killed.
+    pub(crate) fn stop(&mut self, nodes: &[i32], grace: Duration) -> Vec<i32> {
+        let end = Instant::now() + grace;
+        for &node in nodes {
+            if let Some(process) = &mut self.node(node).process {
+                // One that has ended by itself is what is wanted.
+                let _ = process.signal("TERM");
+            }
+        }
+        let mut killed = Vec::new();
+        for &node in nodes {
+            let Some(mut process) = self.node(node).process.take() else { continue };
+            if process.wait(end.saturating_duration_since(Instant::now())).is_none() {
+                process.kill();
+                killed.push(node);
+            }
+        }
+        killed
+    }
+
     /// SIGSTOP: the broker's sockets stay open, and nobody is at home.
     pub(crate) fn freeze(&mut self, node: i32) {
+        assert!(self.try_freeze(node), "broker {node} has ended: {}", self.nodes[&node].log_tail());
+    }
+
+    /// [`freeze`](Self::freeze), if the broker is there; whether it was.
+    pub(crate) fn try_freeze(&mut self, node: i32) -> bool {
         let node = self.node(node);
-        node.signal("STOP");
-        node.frozen = true;
+        node.frozen = node.process.as_mut().is_some_and(|process| process.signal("STOP").is_ok());
+        node.frozen
     }
 
     /// Ends what [`freeze`](Self::freeze) began.

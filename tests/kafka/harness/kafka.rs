@@ -93,7 +93,10 @@ impl Kafka {
 
     /// Gives a topic more partitions, so that it has `total`.
     pub(crate) fn raise_partitions(&self, topic: &str, total: i32) {
-        self.tool_text(TOPICS, &["--alter", "--topic", topic, "--partitions", &total.to_string()].map(Into::into));
+        self.tool_text(
+            TOPICS,
+            &["--alter", "--topic", topic, "--partitions", &total.to_string()].map(Into::into),
+        );
     }
 
     /// The leader of each partition, as soon as each has one.

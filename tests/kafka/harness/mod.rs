@@ -16,5 +16,5 @@ pub(crate) use self::{
     kafka::{Kafka, Timestamp},
     log_dump::Batch,
     policy::{Case, any, owned, run},
-    process::poll_until,
+    process::{Process, bound_command, peak_memory, poll_until, run as run_command},
 };

@@ -4,6 +4,7 @@
 //! util-linux's `setpriv` exists, the kernel kills it too if the test process itself is killed.
 
 use std::{
+    fs,
     io::{self, BufReader, Read, Write},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     sync::{LazyLock, Mutex, PoisonError, mpsc},
@@ -12,10 +13,10 @@ use std::{
 };
 
 /// A running child.
-pub(super) struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
-    pub(super) fn start(command: Command) -> io::Result<Self> {
+    pub(crate) fn start(command: Command) -> io::Result<Self> {
         let (reply, child) = mpsc::channel();
         SPAWNER
             .lock()
@@ -48,8 +49,13 @@ impl Process {
         let _ = self.0.wait();
     }
 
+    /// See [`peak_memory`]; `None` once it has ended.
+    pub(crate) fn peak_memory(&self) -> Option<usize> {
+        peak_memory(self.0.id())
+    }
+
     /// Waits for the end; `None` if it did not come within `limit`.
-    pub(super) fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+    pub(crate) fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         poll_until(limit, || self.0.try_wait().ok().flatten())
     }
 }
@@ -61,13 +67,20 @@ impl Drop for Process {
 }
 
 /// A command for `program` that dies with the test process where that can be had.
-pub(super) fn bound_command(program: &str) -> Command {
+pub(crate) fn bound_command(program: &str) -> Command {
     if !*HAS_SETPRIV {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", program]);
     command
+}
+
+/// The most memory that a process ever had at once, in bytes. Linux tells.
+pub(crate) fn peak_memory(process: u32) -> Option<usize> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"))?;
+    peak.trim().parse().ok().map(|kilobytes: usize| kilobytes * 1024)
 }
 
 /// Whether `program` can be started at all.
@@ -80,7 +93,7 @@ pub(super) fn exists(program: &str, harmless_argument: &str) -> bool {
 /// Runs a command to its end, feeding it `input` and handing its standard output to `read` as it comes.
 ///
 /// A command that fails, or is not done within `limit`, is an error that ends with what it said on standard error.
-pub(super) fn run<T>(
+pub(crate) fn run<T>(
     what: &str,
     mut command: Command,
     input: &[u8],
