@@ -39,8 +39,10 @@
 //! | `full` | all of them except `testing` |
 //!
 //! # Logging
-//! Through the crate `log`. `error`: records were lost that nobody may have waited for. `warn`: somebody should act.
-//! `info`: the life of connections. `debug`: single requests and retries. Keys, values and secrets are never logged.
+//! Through the crate `log`. `error`: a producer was dropped with records that had to be given up, or its thread died.
+//! `warn`: somebody should act; records that were not delivered are counted here, whether or not anybody kept their
+//! handles. `info`: the life of connections. `debug`: single requests and retries. Keys, values and secrets are never
+//! logged.
 //!
 //! # Versions
 //! Brokers from Kafka 2.1 to 4.4. The oldest compiler is in `rust-version`; raising it is a minor release.

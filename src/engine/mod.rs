@@ -92,6 +92,8 @@ pub(crate) struct Engine {
     producer_id: ProducerId,
     actions: VecDeque<Action>,
     settling: Settling,
+    /// Records that failed in this turn: how many, and the first error.
+    lost: Option<(usize, DeliveryError)>,
     released: usize,
     /// The latest time heard of; nothing up to here is left to do.
     now: Instant,
@@ -157,6 +159,7 @@ impl Engine {
             producer_id,
             actions: VecDeque::new(),
             settling: Settling::new(),
+            lost: None,
             released: 0,
             now,
             dirty: false,
@@ -386,6 +389,10 @@ impl Engine {
         self.give_up_doomed(now);
         while let Some(promise) = self.accumulator.pop_flushed() {
             self.actions.push_back(Action::Answer(promise));
+        }
+        // Their handles may have been dropped: then this is all that anybody learns. One line a turn, however many fail.
+        if let Some((records, first)) = self.lost.take() {
+            log::warn!("{records} records were not delivered, the first of them because: {first}");
         }
     }
 

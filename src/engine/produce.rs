@@ -348,13 +348,14 @@ impl Engine {
         }
         // An answer ends the flight; without one the batch is still out there.
         let in_flight = batch.in_flight && node.is_none();
-        let error = self.describe(now, batch, cause, node, in_flight);
+        let (error, records) = (self.describe(now, batch, cause, node, in_flight), batch.records);
         if !in_flight {
             self.complete(now, key, Outcome::Failed(error));
             return;
         }
         let batch = self.accumulator.expire_in_flight(key).expect("looked at above");
         let (runs, callbacks) = (std::mem::take(&mut batch.runs), std::mem::take(&mut batch.callbacks));
+        self.note_loss(records, &error);
         let outcome = Outcome::Failed(error);
         let batch = self.accumulator.batch(key).expect("it stays until its request has ended");
         let (topic, partition) = self.accumulator.place(batch);
@@ -365,6 +366,10 @@ impl Engine {
             let batch = CompletedBatch { topic, partition, outcome, runs, callbacks, charge: 0 };
             self.actions.push_back(Action::Complete(batch));
         }
+    }
+
+    fn note_loss(&mut self, records: i32, error: &DeliveryError) {
+        self.lost.get_or_insert_with(|| (0, error.clone())).0 += records as usize;
     }
 
     /// The request of a batch that expired in flight has ended: its memory is free.
@@ -387,6 +392,9 @@ impl Engine {
 
     /// Tells the handles of a batch that is out of every queue, by way of its callbacks if it has any.
     fn settle(&mut self, mut batch: Batch, outcome: Outcome) {
+        if let Outcome::Failed(error) = &outcome {
+            self.note_loss(batch.records, error);
+        }
         let runs = std::mem::take(&mut batch.runs);
         if batch.callbacks.is_empty() {
             settle(&mut self.settling, runs, &outcome);

@@ -147,14 +147,16 @@ fn memory_that_comes_back_wakes_those_who_wait() {
     assert_eq!(world.record_count("t"), 10);
 }
 
-/// There is room for a small one all the time, and a large one was there before.
+/// There is room for small ones, for longer than this test would take, and a large one was there before.
 #[test]
 fn a_newcomer_does_not_pass_those_who_wait() {
     let world = World::with_partitions(1);
-    let producer = held_up(&world, &[("buffer.memory", "1000000"), ("linger.ms", "0")]);
-    let held = sized(&producer, 500_000).unwrap();
+    world.set_max_message_bytes("t", 20_000_000);
+    let settings = [("buffer.memory", "20000000"), ("max.request.size", "16000000"), ("linger.ms", "0")];
+    let producer = held_up(&world, &settings);
+    let held = sized(&producer, 10_000_000).unwrap();
     thread::scope(|scope| {
-        let large = scope.spawn(|| sized(&producer, 900_000).unwrap().get().unwrap());
+        let large = scope.spawn(|| sized(&producer, 15_000_000).unwrap().get().unwrap());
         let small = || producer.try_send(ProducerRecord::new("t", &[b'v'; 100]));
         until("the large one waits", || small().is_err());
         world.resume(1);

@@ -7,7 +7,7 @@ use std::{
     net::TcpStream,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{self, Receiver},
     },
     thread,
@@ -69,30 +69,32 @@ fn a_byte_at_a_time_in_both_directions() {
 #[test]
 fn an_answer_that_drips_is_given_up_in_time() {
     #[derive(Default)]
-    struct Drip(Left);
+    struct Drip {
+        left: Left,
+        whole: AtomicBool,
+    }
     impl Tampering for Drip {
         fn response(&self, api: i16, frame: &[u8], producer: &mut TcpStream) -> io::Result<()> {
-            if api != PRODUCE || !self.0.take() {
+            if api != PRODUCE || !self.left.take() {
                 return producer.write_all(frame);
             }
-            for byte in &frame[..frame.len() - 1] {
+            let (last, before) = frame.split_last().expect("an answer has bytes");
+            for byte in before {
                 producer.write_all(&[*byte])?;
-                thread::sleep(Duration::from_millis(100));
+                thread::sleep(Duration::from_millis(200));
             }
-            // A peer that has hung up is noticed by writing, and this one never says the last byte.
-            loop {
-                producer.write_all(&[])?;
-                thread::sleep(LONG);
-            }
+            self.whole.store(true, Ordering::SeqCst);
+            producer.write_all(&[*last])
         }
     }
     let drip = Arc::new(Drip::default());
     let (producer, _proxy, world) = through(Arc::clone(&drip), &[("request.timeout.ms", "500")]);
     send(&producer, "first").get().unwrap();
-    drip.0.set(1);
+    drip.left.set(1);
     let began = Instant::now();
     send(&producer, "second").get().unwrap();
     assert!(began.elapsed() >= Duration::from_millis(500) && began.elapsed() < LONG, "{:?}", began.elapsed());
+    assert!(!drip.whole.load(Ordering::SeqCst), "it was waited for");
     assert_eq!(world.values("t"), ["first", "second"]);
     producer.close().unwrap();
 }
