@@ -351,10 +351,10 @@ const fn secret(name: &'static str, since: &'static str, doc: &'static str) -> K
 const MAX_NAME: usize = 80;
 
 pub(super) const FEATURES: &[Feature] = &[
-    Feature { name: "gzip", written: false, enabled: cfg!(feature = "gzip") },
-    Feature { name: "snappy", written: false, enabled: cfg!(feature = "snappy") },
-    Feature { name: "lz4", written: false, enabled: cfg!(feature = "lz4") },
-    Feature { name: "zstd", written: false, enabled: cfg!(feature = "zstd") },
+    Feature { name: "gzip", written: true, enabled: cfg!(feature = "gzip") },
+    Feature { name: "snappy", written: true, enabled: cfg!(feature = "snappy") },
+    Feature { name: "lz4", written: true, enabled: cfg!(feature = "lz4") },
+    Feature { name: "zstd", written: true, enabled: cfg!(feature = "zstd") },
     Feature { name: "tls", written: false, enabled: cfg!(feature = "tls") },
     Feature { name: "sasl", written: false, enabled: cfg!(feature = "sasl") },
 ];

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use log::Level;
 
 use super::{
-    bootstrap,
+    Compression, bootstrap,
     given::{Given, HIDDEN},
     keys,
     keys::Status,
@@ -42,6 +42,10 @@ pub(crate) struct Settings {
     /// At least 1.
     pub(crate) batch_size: usize,
     pub(crate) linger: Duration,
+    /// Compiled in.
+    pub(crate) compression: Compression,
+    /// In the codec's own terms; of no meaning if it has no levels.
+    pub(crate) compression_level: i32,
     pub(crate) buffer_memory: usize,
     pub(crate) max_block: Duration,
     pub(crate) max_request_size: usize,
@@ -107,6 +111,7 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
     }
 
     let values = Checked(values);
+    let (compression, compression_level) = values.compression();
     let settings = Settings {
         bootstrap,
         resolve_at_start: values.number("bootstrap.resolve.timeout.ms") == 0,
@@ -122,6 +127,8 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         max_in_flight: values.size("max.in.flight.requests.per.connection"),
         batch_size: values.size("batch.size").max(1),
         linger: millis(clamp_to_int(values.number("linger.ms"))),
+        compression,
+        compression_level,
         buffer_memory: values.size("buffer.memory"),
         max_block: values.duration("max.block.ms"),
         max_request_size: values.size("max.request.size").min(LARGEST_REQUEST),
@@ -482,6 +489,18 @@ impl Checked {
 
     fn duration(&self, name: &str) -> Duration {
         millis(self.number(name))
+    }
+
+    /// The codec and its level.
+    fn compression(&self) -> (Compression, i32) {
+        let level = |name| i32::try_from(self.number(name)).expect("levels have narrow ranges");
+        match &*self.text("compression.type") {
+            "gzip" => (Compression::Gzip, level("compression.gzip.level")),
+            "snappy" => (Compression::Snappy, 0),
+            "lz4" => (Compression::Lz4, level("compression.lz4.level")),
+            "zstd" => (Compression::Zstd, level("compression.zstd.level")),
+            _ => (Compression::None, 0),
+        }
     }
 
     fn backoff(&self, base: &str, max: i64) -> (Duration, Duration) {

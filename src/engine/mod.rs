@@ -137,6 +137,8 @@ impl Engine {
     pub(crate) fn new(settings: Arc<Settings>, hub: Arc<Hub>, seed: u64, now: Instant) -> Self {
         let limits = Limits {
             batch_size: settings.batch_size,
+            compression: settings.compression,
+            compression_level: settings.compression_level,
             linger: settings.linger,
             delivery_timeout: settings.delivery_timeout,
             idempotent: settings.idempotence,

@@ -10,6 +10,7 @@ use super::{
     verdict::{Verdict, judge},
 };
 use crate::{
+    config::Compression,
     error::{DeliveryCause, DeliveryError, DeliveryFailure, ErrorCode},
     wire::{
         api::ApiKey,
@@ -53,19 +54,30 @@ impl Engine {
         taken.sort_by_key(|t| t.topic);
         let known = taken.iter().all(|t| self.metadata.topic_id(t.topic) != [0; 16]);
         match if known { usable } else { by_name } {
+            Ok(version)
+                if version < FIRST_VERSION_WITH_ZSTD && self.settings.compression == Compression::Zstd =>
+            {
+                let message = format!(
+                    "compression.type=zstd needs Produce v{FIRST_VERSION_WITH_ZSTD} (Kafka 2.1), and this broker \
+                     takes v{version} at most"
+                );
+                self.refuse(now, node, taken, ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, &message);
+            }
             Ok(version) => self.transmit_batches(now, node, version, &taken),
             Err(reason) => {
-                for entry in taken {
-                    let cause = DeliveryCause::Broker {
-                        code: ErrorCode::UNSUPPORTED_VERSION,
-                        message: Some(reason.clone()),
-                    };
-                    self.fail(now, entry.key, cause, Some(node));
-                }
+                self.refuse(now, node, taken, ErrorCode::UNSUPPORTED_VERSION, &reason);
                 self.negotiate_anew(now, node, &reason);
             }
         }
         true
+    }
+
+    /// Batches that this node could do nothing with fail before they are sent.
+    fn refuse(&mut self, now: Instant, node: i32, taken: Vec<Taken>, code: ErrorCode, reason: &str) {
+        for entry in taken {
+            let cause = DeliveryCause::Broker { code, message: Some(reason.to_owned()) };
+            self.fail(now, entry.key, cause, Some(node));
+        }
     }
 
     fn transmit_batches(&mut self, now: Instant, node: i32, version: i16, taken: &[Taken]) {
@@ -73,8 +85,7 @@ impl Engine {
         let mut sent = Vec::with_capacity(taken.len());
         let mut partitions = Vec::with_capacity(taken.len());
         for entry in taken {
-            let batch = self.accumulator.batch_mut(entry.key).expect("taken above");
-            let bytes = batch.seal();
+            let bytes = self.accumulator.seal(entry.key);
             partitions.push(ProducePartition { index: entry.partition, records_len: bytes.len() });
             bodies.push(bytes);
             sent.push(Sent {
@@ -454,5 +465,7 @@ fn printable(text: &str) -> String {
 
 /// From the next version on, topics go by id.
 const LAST_VERSION_BY_NAME: i16 = 12;
+
+const FIRST_VERSION_WITH_ZSTD: i16 = 7;
 
 const MAX_BROKER_TEXT: usize = 512;

@@ -16,12 +16,13 @@
 //! # Order of the files
 //!
 //! `primitives` and `record` lie at the bottom, below what passes between the threads, since the caller's thread
-//! writes records in wire form. Above them come `batch`, `api`, `frame`, and one file per message. A new message needs
+//! writes records in wire form. Above them come `batch`, `codec`, `api`, `frame`, and one file per message. A new message needs
 //! a file here, a line in [`api::ApiKey`] and a row in every table of `tests`.
 
 pub(crate) mod api;
 pub(crate) mod api_versions;
 pub(crate) mod batch;
+pub(crate) mod codec;
 pub(crate) mod frame;
 pub(crate) mod init_producer_id;
 pub(crate) mod metadata;

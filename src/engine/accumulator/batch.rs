@@ -9,9 +9,11 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
+    config::Compression,
     handoff::{Cells, PendingCallback, Run, charge},
     wire::{
         batch::{self, BatchHeader, HEADER_LEN},
+        codec::{self, Compressor},
         record::{self, RecordHead},
         sequence::Sequence,
     },
@@ -26,7 +28,11 @@ pub(in crate::engine) struct Batch {
     /// When its first record was sent: linger and delivery timeout count from here.
     pub(in crate::engine) created: Instant,
     bytes: Bytes,
+    /// What the bytes of its records are compressed with by now.
+    codec: Compression,
     limit: usize,
+    /// What a byte is expected to become; `None`: it stays as it is.
+    ratio: Option<f32>,
     pub(in crate::engine) records: i32,
     base_timestamp: i64,
     max_timestamp: i64,
@@ -68,6 +74,7 @@ impl Batch {
         created: Instant,
         mut buffer: Vec<u8>,
         limit: usize,
+        ratio: Option<f32>,
         flush_epoch: u64,
     ) -> Self {
         buffer.clear();
@@ -76,7 +83,9 @@ impl Batch {
             slot,
             created,
             bytes: Bytes::Open(buffer),
+            codec: Compression::None,
             limit,
+            ratio,
             records: 0,
             base_timestamp: 0,
             max_timestamp: 0,
@@ -98,7 +107,7 @@ impl Batch {
         }
     }
 
-    /// Appends a record and says how many bytes it took; `None` if the batch has no room. An empty batch takes a
+    /// Appends a record and says how many bytes it takes, or may be expected to take; `None` if the batch has no room. An empty batch takes a
     /// record of any size.
     #[inline]
     pub(super) fn try_append(
@@ -123,15 +132,16 @@ impl Batch {
             self.max_timestamp = timestamp;
         }
         let head = RecordHead::new(body.len(), timestamp.wrapping_sub(self.base_timestamp), self.records);
-        if self.records > 0 && buffer.len() + head.record_len() > limit {
+        if self.records > 0 && compressed(buffer.len(), self.ratio) + head.record_len() > limit {
             return None;
         }
-        make_room(buffer, head.record_len(), limit);
+        let ratio = self.ratio;
+        make_room(buffer, head.record_len(), || uncompressed(limit, ratio));
         record::put_record(buffer, &head, body);
         self.max_timestamp = self.max_timestamp.max(timestamp);
         self.records += 1;
         self.charge += charge(body.len());
-        Some(head.record_len())
+        Some(ratio.map_or(head.record_len(), |ratio| (head.record_len() as f32 * ratio) as usize))
     }
 
     /// Takes over a record from another batch, of whatever size; its cell comes by itself.
@@ -141,16 +151,35 @@ impl Batch {
 
     pub(super) fn is_full(&self) -> bool {
         match &self.bytes {
-            Bytes::Open(buffer) => buffer.len() >= self.limit,
+            Bytes::Open(buffer) => compressed(buffer.len(), self.ratio) >= self.limit,
             Bytes::Sealed(_) => true,
         }
     }
 
+    /// How long it is, or may be expected to be.
     pub(in crate::engine) fn size(&self) -> usize {
         match &self.bytes {
-            Bytes::Open(buffer) => buffer.len(),
+            Bytes::Open(buffer) => compressed(buffer.len(), self.ratio),
             Bytes::Sealed(bytes) => bytes.len(),
         }
+    }
+
+    /// Compresses the records of an open batch into another buffer, and gives back the one they were in.
+    pub(super) fn compress(&mut self, compressor: &mut Compressor, mut packed: Vec<u8>) -> Option<Vec<u8>> {
+        let Bytes::Open(buffer) = &mut self.bytes else { return None };
+        if self.codec != Compression::None {
+            return None;
+        }
+        packed.clear();
+        packed.resize(HEADER_LEN, 0);
+        compressor.compress(&buffer[HEADER_LEN..], &mut packed);
+        self.codec = compressor.codec();
+        self.ratio = None;
+        Some(std::mem::replace(buffer, packed))
+    }
+
+    pub(super) fn is_compressed(&self) -> bool {
+        self.codec != Compression::None
     }
 
     /// Freezes the bytes under the batch's sequence. A batch that was frozen keeps its bytes.
@@ -182,7 +211,7 @@ impl Batch {
     /// Two batches with the same records in the same order, each about half as large, under the same sequence. At least
     /// two records are in it.
     pub(super) fn halve(mut self) -> (Self, Self) {
-        let bytes = self.seal();
+        let bytes = self.seal_uncompressed();
         let middle = HEADER_LEN + (bytes.len() - HEADER_LEN) / 2;
         let mut first = self.child(self.sequence);
         let mut second = self.child(None);
@@ -214,7 +243,7 @@ impl Batch {
     /// Takes the records at `bad` out, each into a batch of its own, and leaves the others together, if there are any.
     /// All of them are to be numbered anew. `bad` is ascending and without repetition.
     pub(super) fn sort_out(mut self, bad: &[i32]) -> (Option<Self>, Vec<(i32, Self)>) {
-        let bytes = self.seal();
+        let bytes = self.seal_uncompressed();
         let mut good = self.child(None);
         let mut outcasts = Vec::new();
         let mut runs = std::mem::take(&mut self.runs).into_iter().flat_map(Run::into_singles);
@@ -235,10 +264,23 @@ impl Batch {
         ((good.records > 0).then_some(good), outcasts)
     }
 
+    /// The whole batch as it would be without compression.
+    fn seal_uncompressed(&mut self) -> Arc<Vec<u8>> {
+        let bytes = self.seal();
+        if !self.is_compressed() {
+            return bytes;
+        }
+        let mut batch = vec![0; HEADER_LEN];
+        codec::decompress(std::mem::take(&mut self.codec), &bytes[HEADER_LEN..], &mut batch)
+            .expect("what was compressed here can be read");
+        self.write_header(&mut batch);
+        Arc::new(batch)
+    }
+
     /// An empty batch in the place of this one. It takes no new records, and need not linger.
     fn child(&self, sequence: Option<Sequence>) -> Self {
         let buffer = Vec::with_capacity(self.size());
-        let mut child = Self::new(self.slot, self.created, buffer, 0, self.flush_epoch);
+        let mut child = Self::new(self.slot, self.created, buffer, 0, None, self.flush_epoch);
         child.sequence = sequence;
         child.may_have_been_written = self.may_have_been_written;
         child.urgent = true;
@@ -251,7 +293,7 @@ impl Batch {
             None => (batch::NO_PRODUCER_ID, batch::NO_PRODUCER_EPOCH, batch::NO_SEQUENCE),
         };
         let header = BatchHeader {
-            attributes: 0,
+            attributes: codec::attribute(self.codec),
             base_timestamp: self.base_timestamp,
             max_timestamp: self.max_timestamp,
             producer_id,
@@ -275,13 +317,29 @@ impl Batch {
     }
 }
 
+/// What so many bytes of a batch may become, and the other way round. The header is never compressed.
+#[inline]
+fn compressed(len: usize, ratio: Option<f32>) -> usize {
+    match ratio {
+        Some(ratio) => HEADER_LEN + ((len - HEADER_LEN) as f32 * ratio) as usize,
+        None => len,
+    }
+}
+
+fn uncompressed(len: usize, ratio: Option<f32>) -> usize {
+    match ratio {
+        Some(ratio) => HEADER_LEN + (len.saturating_sub(HEADER_LEN) as f32 / ratio) as usize,
+        None => len,
+    }
+}
+
 /// Room for a record. A buffer grows twofold as any, but not beyond what a batch of records of this size takes:
 /// `buffer.memory` counts what is in a batch, and nothing for what it leaves empty.
 #[inline]
-fn make_room(buffer: &mut Vec<u8>, record: usize, limit: usize) {
+fn make_room(buffer: &mut Vec<u8>, record: usize, limit: impl FnOnce() -> usize) {
     let needed = record + SLACK;
     if buffer.capacity() - buffer.len() < needed {
-        let fit = limit.saturating_sub(buffer.len()) / record * record + SLACK;
+        let fit = limit().saturating_sub(buffer.len()) / record * record + SLACK;
         buffer.reserve_exact(fit.min(buffer.capacity()).max(needed));
     }
 }
@@ -301,7 +359,7 @@ mod tests {
             let mut buffer = Vec::with_capacity(HEADER_LEN + record);
             buffer.resize(HEADER_LEN, 0);
             while buffer.len() + record <= limit {
-                make_room(&mut buffer, record, limit);
+                make_room(&mut buffer, record, || limit);
                 buffer.resize(buffer.len() + record, 0);
             }
             let unused = buffer.capacity() - buffer.len();
@@ -309,7 +367,7 @@ mod tests {
         }
         // A record that is larger than a batch fills one alone.
         let mut buffer = Vec::with_capacity(HEADER_LEN);
-        make_room(&mut buffer, 50_000, 16_384);
+        make_room(&mut buffer, 50_000, || 16_384);
         assert!((50_000..51_000).contains(&buffer.capacity()), "{}", buffer.capacity());
     }
 }

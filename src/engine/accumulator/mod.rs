@@ -6,6 +6,7 @@
 
 mod batch;
 mod flush;
+mod ratio;
 mod sequences;
 mod sticky;
 
@@ -18,12 +19,14 @@ use std::{
 pub(super) use self::batch::{Batch, Slot};
 use self::{
     flush::FlushLedger,
+    ratio::Ratio,
     sequences::Sequences,
     sticky::{Candidate, Sticky},
 };
 use crate::{
+    config::Compression,
     handoff::{Cells, Promise, RecordView, TopicId},
-    wire::{batch::HEADER_LEN, sequence::Identity},
+    wire::{batch::HEADER_LEN, codec::Compressor, sequence::Identity},
 };
 
 /// Names a batch until it is finished, and nothing after that.
@@ -36,6 +39,8 @@ pub(super) struct BatchKey {
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     pub(super) batch_size: usize,
+    pub(super) compression: Compression,
+    pub(super) compression_level: i32,
     pub(super) linger: Duration,
     pub(super) delivery_timeout: Duration,
     pub(super) idempotent: bool,
@@ -68,7 +73,11 @@ pub(super) struct Accumulator {
     /// Since when a node has had something to send and could not take it.
     blocked: BTreeMap<i32, Instant>,
     doomed: Vec<BatchKey>,
+    compressor: Option<Compressor>,
+    /// Buffers for the records of a batch.
     spares: Vec<Vec<u8>>,
+    /// Buffers for what they are compressed into.
+    packed_spares: Vec<Vec<u8>>,
     unsettled: usize,
     in_flight: usize,
     round: u64,
@@ -78,6 +87,8 @@ pub(super) struct Accumulator {
 struct TopicQueues {
     slots: Vec<Slot>,
     sticky: Sticky,
+    /// What a byte of its records has become of late.
+    ratio: Ratio,
 }
 
 struct Queue {
@@ -142,6 +153,7 @@ pub(super) struct Taken {
 impl Accumulator {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
+            compressor: Compressor::new(limits.compression, limits.compression_level),
             limits,
             topics: Vec::new(),
             queues: Vec::new(),
@@ -160,6 +172,7 @@ impl Accumulator {
             blocked: BTreeMap::new(),
             doomed: Vec::new(),
             spares: Vec::new(),
+            packed_spares: Vec::new(),
             unsettled: 0,
             in_flight: 0,
             round: 0,
@@ -230,7 +243,11 @@ impl Accumulator {
     fn new_slot(&mut self, topic: TopicId, partition: i32) -> Slot {
         let (t, p) = (topic.0 as usize, partition as usize);
         if self.topics.len() <= t {
-            self.topics.resize_with(t + 1, || TopicQueues { slots: Vec::new(), sticky: Sticky::new() });
+            self.topics.resize_with(t + 1, || TopicQueues {
+                slots: Vec::new(),
+                sticky: Sticky::new(),
+                ratio: Ratio::default(),
+            });
         }
         while self.topics[t].slots.len() <= p {
             let slot = Slot(self.queues.len() as u32);
@@ -344,7 +361,9 @@ impl Accumulator {
         // A record that is larger than a batch fills one alone.
         let limit = self.limits.batch_size.max(HEADER_LEN + body);
         let epoch = self.flushes.begin_batch();
-        let batch = Batch::new(slot, opened, buffer, limit, epoch);
+        let topic = self.queues[slot.0 as usize].topic;
+        let ratio = self.compressor.as_ref().map(|_| self.topics[topic.0 as usize].ratio.estimate());
+        let batch = Batch::new(slot, opened, buffer, limit, ratio, epoch);
         self.serial += SERIALS_A_BATCH;
         let key = self.store(batch, self.serial, SERIALS_A_BATCH);
         self.queues[slot.0 as usize].batches.push_back(key);
@@ -625,6 +644,23 @@ impl Accumulator {
         Taken { key, topic: queue.topic, partition: queue.partition }
     }
 
+    /// Freezes a batch, compressed if that is wished for: its bytes stay the same as long as its numbers do.
+    pub(super) fn seal(&mut self, key: BatchKey) -> Arc<Vec<u8>> {
+        let batch = self.batches[key.index as usize].batch.as_mut().expect("a batch on its way out exists");
+        if let Some(compressor) = &mut self.compressor
+            && let Some(raw) = batch.compress(compressor, self.packed_spares.pop().unwrap_or_default())
+        {
+            let topic = self.queues[batch.slot.0 as usize].topic;
+            let (before, after) = (raw.len() - HEADER_LEN, batch.size() - HEADER_LEN);
+            self.topics[topic.0 as usize].ratio.observe(after as f32 / before as f32);
+            // It held what buffer.memory counts, and the next batch takes it before it allocates another.
+            if self.spares.len() < MAX_SPARES {
+                self.spares.push(raw);
+            }
+        }
+        batch.seal()
+    }
+
     // ---- back
 
     /// Whether the batch is the oldest of its partition whose fate is open.
@@ -667,7 +703,12 @@ impl Accumulator {
         let (serial, half) = (entry.serial, entry.serials / 2);
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(key.index);
-        let (first, second) = entry.batch.take().expect("looked at above").halve();
+        let whole = entry.batch.take().expect("looked at above");
+        if whole.is_compressed() {
+            let topic = self.queues[whole.slot.0 as usize].topic;
+            self.topics[topic.0 as usize].ratio.forget();
+        }
+        let (first, second) = whole.halve();
         let (slot, deadline) = (first.slot, first.created + self.limits.delivery_timeout);
         self.flushes.add_batch(first.flush_epoch);
         self.unsettled += 1;
@@ -866,11 +907,12 @@ impl Accumulator {
 
     /// Keeps the memory of a finished batch for the next one.
     pub(super) fn recycle(&mut self, batch: Batch) {
-        if self.spares.len() < MAX_SPARES
+        let spares = if batch.is_compressed() { &mut self.packed_spares } else { &mut self.spares };
+        if spares.len() < MAX_SPARES
             && let Some(buffer) = batch.into_buffer()
             && buffer.capacity() <= 2 * self.limits.batch_size.max(HEADER_LEN)
         {
-            self.spares.push(buffer);
+            spares.push(buffer);
         }
     }
 
