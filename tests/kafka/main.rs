@@ -13,6 +13,7 @@ mod acks;
 mod bad_input;
 mod batches;
 mod chaos;
+mod compression;
 mod delivery;
 mod frozen;
 mod harness;
@@ -50,6 +51,9 @@ fn main() -> ExitCode {
             "batches::every_batch_is_valid_and_in_sequence",
             batches::every_batch_is_valid_and_in_sequence,
         ),
+        any(ONE, "compression::every_codec_and_level", compression::every_codec_and_level),
+        any(ONE, "compression::a_topic_with_another_codec", compression::a_topic_with_another_codec),
+        owned(ONE, "compression::the_codec_lies_on_the_disk", compression::the_codec_lies_on_the_disk),
         any(ONE, "acks::without_acknowledgements", acks::without_acknowledgements),
         any(ONE, "acks::of_the_leader_alone", acks::of_the_leader_alone),
         owned(ONE, "bad_input::a_topic_that_does_not_exist", bad_input::a_topic_that_does_not_exist),

@@ -13,6 +13,7 @@ mod acks;
 mod bad_input;
 mod callbacks;
 mod close;
+mod compression;
 mod discovery;
 mod drop;
 mod faults;

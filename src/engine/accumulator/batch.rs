@@ -164,18 +164,24 @@ impl Batch {
         }
     }
 
-    /// Compresses the records of an open batch into another buffer, and gives back the one they were in.
-    pub(super) fn compress(&mut self, compressor: &mut Compressor, mut packed: Vec<u8>) -> Option<Vec<u8>> {
-        let Bytes::Open(buffer) = &mut self.bytes else { return None };
-        if self.codec != Compression::None {
-            return None;
-        }
+    /// Compresses the records into another buffer, and gives back the one they were in. `Err`: it was done before, and
+    /// the other buffer is not needed.
+    pub(super) fn compress(
+        &mut self,
+        compressor: &mut Compressor,
+        mut packed: Vec<u8>,
+    ) -> Result<Vec<u8>, Vec<u8>> {
+        let buffer = match &mut self.bytes {
+            Bytes::Open(buffer) if self.codec == Compression::None => buffer,
+            _ => return Err(packed),
+        };
         packed.clear();
         packed.resize(HEADER_LEN, 0);
         compressor.compress(&buffer[HEADER_LEN..], &mut packed);
         self.codec = compressor.codec();
         self.ratio = None;
-        Some(std::mem::replace(buffer, packed))
+        self.limit = 0;
+        Ok(std::mem::replace(buffer, packed))
     }
 
     pub(super) fn is_compressed(&self) -> bool {

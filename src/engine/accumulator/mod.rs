@@ -356,6 +356,10 @@ impl Accumulator {
     }
 
     fn begin_batch(&mut self, slot: Slot, opened: Instant, body: usize) -> BatchKey {
+        // While it is known what the one before has become: how much goes into this one depends on it.
+        if let Some(&full) = self.queues[slot.0 as usize].batches.back() {
+            self.compress(full);
+        }
         let buffer =
             self.spares.pop().unwrap_or_else(|| Vec::with_capacity(HEADER_LEN + body + MAX_RECORD_OVERHEAD));
         // A record that is larger than a batch fills one alone.
@@ -646,19 +650,27 @@ impl Accumulator {
 
     /// Freezes a batch, compressed if that is wished for: its bytes stay the same as long as its numbers do.
     pub(super) fn seal(&mut self, key: BatchKey) -> Arc<Vec<u8>> {
-        let batch = self.batches[key.index as usize].batch.as_mut().expect("a batch on its way out exists");
-        if let Some(compressor) = &mut self.compressor
-            && let Some(raw) = batch.compress(compressor, self.packed_spares.pop().unwrap_or_default())
-        {
-            let topic = self.queues[batch.slot.0 as usize].topic;
-            let (before, after) = (raw.len() - HEADER_LEN, batch.size() - HEADER_LEN);
-            self.topics[topic.0 as usize].ratio.observe(after as f32 / before as f32);
-            // It held what buffer.memory counts, and the next batch takes it before it allocates another.
-            if self.spares.len() < MAX_SPARES {
-                self.spares.push(raw);
+        self.compress(key);
+        self.batch_mut(key).expect("a batch on its way out exists").seal()
+    }
+
+    /// Compresses a batch that takes no more records, if that is wished for and has not been done.
+    fn compress(&mut self, key: BatchKey) {
+        let Some(compressor) = &mut self.compressor else { return };
+        let Some(batch) = self.batches[key.index as usize].batch.as_mut() else { return };
+        let packed = self.packed_spares.pop().unwrap_or_default();
+        match batch.compress(compressor, packed) {
+            Ok(raw) => {
+                let topic = self.queues[batch.slot.0 as usize].topic;
+                let (before, after) = (raw.len() - HEADER_LEN, batch.size() - HEADER_LEN);
+                self.topics[topic.0 as usize].ratio.observe(after as f32 / before as f32);
+                // It held what buffer.memory counts, and the next batch takes it before it allocates another.
+                if self.spares.len() < MAX_SPARES {
+                    self.spares.push(raw);
+                }
             }
+            Err(packed) => self.packed_spares.push(packed),
         }
-        batch.seal()
     }
 
     // ---- back
