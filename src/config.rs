@@ -5,6 +5,7 @@
 //! (`resolve.rs`), all at once, when the producer is built. Nothing here opens a connection or looks up a host.
 
 mod bootstrap;
+mod compression;
 #[cfg(test)]
 mod docs;
 mod given;
@@ -23,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::compression::Compression;
 pub(crate) use self::resolve::Settings;
 use self::{given::Given, resolve::Resolved};
 use crate::{error::ConfigError, interceptor::ProducerInterceptor, partitioner::Partitioner};
@@ -68,22 +70,6 @@ pub enum Acks {
     /// `all`: when every replica that is in sync has it. What idempotence needs.
     #[default]
     All,
-}
-
-/// How batches are compressed: the property `compression.type`. Each codec needs the feature of its name.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-pub enum Compression {
-    /// Not at all.
-    #[default]
-    None,
-    /// `gzip`.
-    Gzip,
-    /// `snappy`.
-    Snappy,
-    /// `lz4`.
-    Lz4,
-    /// `zstd`.
-    Zstd,
 }
 
 /// What to do when no known broker can be reached: the property `metadata.recovery.strategy` (KIP-899).
@@ -533,18 +519,6 @@ impl fmt::Display for Acks {
             Self::None => "0",
             Self::Leader => "1",
             Self::All => "all",
-        })
-    }
-}
-
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Snappy => "snappy",
-            Self::Lz4 => "lz4",
-            Self::Zstd => "zstd",
         })
     }
 }

@@ -34,7 +34,7 @@
 //! |---|---|
 //! | `json` | `JsonSerializer`: any `serde::Serialize` as key or value |
 //! | `testing` | [`testing`]: a Kafka cluster on loopback sockets inside the test's own process |
-//! | `gzip` `snappy` `lz4` `zstd` | `compression.type`; declared, not written yet: the setting is an error that says so |
+//! | `gzip` `snappy` `lz4` `zstd` | `compression.type`: each a codec, in pure Rust |
 //! | `tls` `sasl` | `security.protocol`; declared, not written yet: the setting is an error that says so |
 //! | `full` | all of them except `testing` |
 //!

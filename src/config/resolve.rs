@@ -9,7 +9,8 @@ use std::{sync::Arc, time::Duration};
 use log::Level;
 
 use super::{
-    Compression, bootstrap,
+    bootstrap,
+    compression::Compression,
     given::{Given, HIDDEN},
     keys,
     keys::Status,

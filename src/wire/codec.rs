@@ -5,6 +5,7 @@
 //!
 //! A codec that was not compiled in does not exist here; that its setting is refused is the configuration's business.
 
+mod encode;
 #[cfg(feature = "gzip")]
 mod gzip;
 #[cfg(feature = "lz4")]
@@ -16,6 +17,7 @@ mod snappy;
 #[cfg(feature = "zstd")]
 mod zstd;
 
+use self::encode::Encode;
 use super::primitives::DecodeError;
 use crate::config::Compression;
 
@@ -23,12 +25,6 @@ use crate::config::Compression;
 pub(crate) struct Compressor {
     codec: Compression,
     encoder: Box<dyn Encode>,
-}
-
-/// One codec. What it needs is kept from batch to batch.
-trait Encode {
-    /// Appends what the records become.
-    fn compress(&mut self, records: &[u8], out: &mut Vec<u8>);
 }
 
 impl Compressor {

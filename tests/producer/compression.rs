@@ -1,6 +1,6 @@
 //! Codecs: what arrives is what was sent, batches are compressed on the wire, and their size is what was asked for.
 
-use kafka_producer::{Compression, ErrorCode, Producer, testing::Api};
+use kafka_producer::{Compression, ErrorCode, Producer, ProducerRecord, testing::Api};
 
 use crate::harness::{World, arrived, send};
 
@@ -89,7 +89,7 @@ fn what_cannot_be_compressed_stays_within_the_size_of_a_batch() {
         let hard: Vec<Vec<u8>> =
             (0..500).map(|_| (0..5).flat_map(|_| noise().into_bytes()).collect()).collect();
         for value in &hard {
-            producer.send(kafka_producer::ProducerRecord::new("t", value)).unwrap();
+            producer.send(ProducerRecord::new("t", value)).unwrap();
         }
         producer.close().unwrap();
         let batches = world.batches("t");
@@ -129,6 +129,25 @@ fn retries_and_new_numbers_change_nothing() {
         world.fail_next(ErrorCode::UNKNOWN_PRODUCER_ID, 1);
         texts.extend(send_texts(&producer, 300));
         assert_eq!(world.values("t"), texts, "{name}");
+    }
+}
+
+/// To leave the bad record out, the batch has to be opened.
+#[test]
+fn of_a_compressed_batch_only_the_bad_record_fails() {
+    for (_, name, _) in CODECS {
+        let world = World::with_partitions(1);
+        world.set_compacted("t", true);
+        let producer = world.producer(&[("compression.type", name), ("linger.ms", "60000")]);
+        let send = |key: Option<&[u8]>, value: &str| {
+            producer.send(ProducerRecord::new("t", value).with_key(key)).unwrap()
+        };
+        let (first, bad, last) = (send(Some(b"k"), "first"), send(None, "bad"), send(Some(b"k"), "last"));
+        producer.flush().unwrap();
+        first.get().unwrap();
+        last.get().unwrap();
+        assert_eq!(bad.get().unwrap_err().code(), Some(ErrorCode::INVALID_RECORD), "{name}");
+        assert_eq!(world.values("t"), ["first", "last"], "{name}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
-use super::{DecodeError, Encode};
+use super::{super::primitives::DecodeError, encode::Encode};
 
 pub(super) struct Encoder(Compress);
 

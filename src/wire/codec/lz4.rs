@@ -10,7 +10,11 @@
 use byteorder::{ByteOrder, LittleEndian};
 use lz4_flex::block::{self, CompressTable};
 
-use super::{super::primitives::Reader, DecodeError, Encode, lz4_hc::HighCompression};
+use super::{
+    super::primitives::{DecodeError, Reader},
+    encode::Encode,
+    lz4_hc::HighCompression,
+};
 
 pub(super) enum Encoder {
     Fast(CompressTable),

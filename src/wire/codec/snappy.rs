@@ -7,7 +7,10 @@
 use byteorder::{BigEndian, ByteOrder};
 use snap::raw;
 
-use super::{super::primitives::Reader, DecodeError, Encode};
+use super::{
+    super::primitives::{DecodeError, Reader},
+    encode::Encode,
+};
 
 pub(super) struct Encoder(raw::Encoder);
 

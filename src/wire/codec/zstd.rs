@@ -7,7 +7,7 @@ use structured_zstd::{
     encoding::{CompressionLevel, FrameCompressor},
 };
 
-use super::{DecodeError, Encode};
+use super::{super::primitives::DecodeError, encode::Encode};
 
 pub(super) struct Encoder {
     frames: FrameCompressor,
