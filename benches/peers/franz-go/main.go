@@ -25,6 +25,7 @@ var (
 	size        = flag.Int("size", 100, "bytes of a value")
 	batchSize   = flag.Int("batch-size", 16_384, "what comes closest to batch.size")
 	lingerMs    = flag.Int("linger-ms", 5, "")
+	compression = flag.String("compression", "none", "none, gzip, snappy, lz4 or zstd")
 	topics      = flag.Uint64("topics", 1, "topics, written to in turn")
 	partitions  = flag.Int("partitions", 6, "partitions of each topic")
 	acks        = flag.String("acks", "all", "all, 1 or 0")
@@ -132,7 +133,7 @@ func main() {
 func connect() *kgo.Client {
 	options := []kgo.Opt{
 		kgo.SeedBrokers(*bootstrap),
-		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.ProducerBatchCompression(codec()),
 		kgo.ProducerBatchMaxBytes(int32(*batchSize)),
 		kgo.BrokerMaxWriteBytes(100 << 20),
 		kgo.ProducerLinger(time.Duration(*lingerMs) * time.Millisecond),
@@ -152,6 +153,23 @@ func connect() *kgo.Client {
 	client, err := kgo.NewClient(options...)
 	must(err)
 	return client
+}
+
+func codec() kgo.CompressionCodec {
+	switch *compression {
+	case "none":
+		return kgo.NoCompression()
+	case "gzip":
+		return kgo.GzipCompression()
+	case "snappy":
+		return kgo.SnappyCompression()
+	case "lz4":
+		return kgo.Lz4Compression()
+	case "zstd":
+		return kgo.ZstdCompression()
+	}
+	fail("there is no --compression " + *compression)
+	return kgo.NoCompression()
 }
 
 func acknowledged(_ *kgo.Record, err error) { must(err) }

@@ -56,6 +56,7 @@ public final class Driver {
         properties.put("enable.idempotence", String.valueOf(flags.text("acks").equals("all")));
         properties.put("linger.ms", flags.text("linger-ms"));
         properties.put("batch.size", flags.text("batch-size"));
+        properties.put("compression.type", flags.text("compression"));
         properties.put("buffer.memory", flags.text("buffer-bytes"));
         properties.put("max.request.size", "8388608");
         properties.putAll(flags.properties);
@@ -276,7 +277,8 @@ public final class Driver {
                 Map.entry("batch-size", "16384"), Map.entry("linger-ms", "5"), Map.entry("topics", "1"),
                 Map.entry("partitions", "6"), Map.entry("acks", "all"), Map.entry("threads", "1"),
                 Map.entry("mode", "throughput"), Map.entry("variant", "plain"), Map.entry("rate", "100000"),
-                Map.entry("buffer-bytes", "33554432"), Map.entry("warmup-seconds", "0.2")));
+                Map.entry("buffer-bytes", "33554432"), Map.entry("warmup-seconds", "0.2"),
+                Map.entry("compression", "none")));
         private final Map<String, String> properties = new HashMap<>();
         private boolean keys;
 

@@ -20,6 +20,9 @@ pub struct Flags {
     pub batch_size: usize,
     #[arg(long, default_value_t = 5)]
     pub linger_ms: u64,
+    /// none, gzip, snappy, lz4 or zstd, at its usual level.
+    #[arg(long, default_value = "none")]
+    pub compression: String,
     /// Topics, written to in turn.
     #[arg(long, default_value_t = 1)]
     pub topics: u32,
@@ -99,6 +102,11 @@ impl Flags {
             Acks::One => 1,
             Acks::None => 0,
         }
+    }
+
+    /// For drivers that have no codecs.
+    pub fn expect_no_compression(&self) {
+        assert_eq!(self.compression, "none", "this driver compresses nothing");
     }
 
     pub fn warmup(&self) -> Duration {

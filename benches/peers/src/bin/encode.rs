@@ -12,6 +12,7 @@ use kafka_producer_peers::{
 
 fn main() {
     let flags = Flags::parse();
+    flags.expect_no_compression();
     drive::only("encode", &flags, &[Mode::Throughput], &[Variant::Plain]);
     let value = payload::value(flags.size);
     let in_batch = wire::records_in_batch(flags.batch_size, flags.size);

@@ -16,6 +16,7 @@ use kafka_producer_peers::{
 
 fn main() {
     let flags = Flags::parse();
+    flags.expect_no_compression();
     drive::only("kafka", &flags, &[Mode::Throughput, Mode::Latency], &[Variant::Plain]);
     let acks = match flags.acks {
         Acks::All => RequiredAcks::All,

@@ -80,6 +80,7 @@ impl Librdkafka {
             ("max.in.flight.requests.per.connection", "5".to_owned()),
             ("linger.ms", flags.linger_ms.to_string()),
             ("batch.size", flags.batch_size.to_string()),
+            ("compression.type", flags.compression.clone()),
             // Only bytes shall bound a batch and the queue, as everywhere else.
             ("batch.num.messages", "1000000".to_owned()),
             ("queue.buffering.max.messages", "10000000".to_owned()),

@@ -93,6 +93,7 @@ fn main() {
         .acks(acks)
         .linger(Duration::from_millis(flags.linger_ms))
         .set("batch.size", &flags.batch_size.to_string())
+        .set("compression.type", &flags.compression)
         .set("buffer.memory", &flags.buffer_bytes.to_string())
         .set("max.request.size", MAX_REQUEST);
     if flags.acks != flags::Acks::All {

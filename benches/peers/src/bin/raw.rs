@@ -87,6 +87,7 @@ impl Raw {
 
 fn main() {
     let flags = RawFlags::parse();
+    flags.common.expect_no_compression();
     drive::only("raw", &flags.common, &[Mode::Throughput, Mode::Latency], &[Variant::Plain]);
     let mut raw = Raw::connect(&flags);
     let latency = flags.common.mode == Mode::Latency;

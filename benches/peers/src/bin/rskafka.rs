@@ -41,6 +41,7 @@ struct RskafkaFlags {
 
 fn main() {
     let RskafkaFlags { common: flags, by_hand } = RskafkaFlags::parse();
+    flags.expect_no_compression();
     drive::only("rskafka", &flags, &[Mode::Throughput, Mode::Latency], &[Variant::Plain]);
     let runtime = Runtime::new().expect("the runtime starts");
     let partitions = runtime.block_on(connect(&flags));

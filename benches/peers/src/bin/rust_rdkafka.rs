@@ -120,6 +120,7 @@ fn main() {
         .set("max.in.flight.requests.per.connection", "5")
         .set("linger.ms", flags.linger_ms.to_string())
         .set("batch.size", flags.batch_size.to_string())
+        .set("compression.type", &flags.compression)
         // Only bytes shall bound a batch and the queue, as everywhere else.
         .set("batch.num.messages", "1000000")
         .set("queue.buffering.max.messages", "10000000")

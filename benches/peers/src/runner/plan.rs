@@ -38,6 +38,7 @@ pub(crate) struct Setup {
     pub(crate) size: usize,
     pub(crate) batch_size: usize,
     pub(crate) linger_ms: u64,
+    pub(crate) compression: &'static str,
     pub(crate) topics: u32,
     /// Of each topic.
     pub(crate) partitions: u32,
@@ -84,6 +85,7 @@ impl Workload {
 /// All workloads, or those of the quick run.
 pub(crate) fn workloads(quick: bool) -> Vec<Workload> {
     let mut all = throughput();
+    all.extend(codecs());
     all.push(variants());
     all.extend(threads());
     all.push(partitions());
@@ -121,6 +123,36 @@ fn throughput() -> Vec<Workload> {
         Workload::new(id, title, Kind::Comparison, contestants)
     };
     rows.into_iter().map(workload).collect()
+}
+
+/// Among those that do the same work, since the others have no sequences to compress around.
+fn codecs() -> Vec<Workload> {
+    let lz4 = [
+        ("100B-16K", 100, 16, 5_000_000),
+        ("100B-1M", 100, 1024, 5_000_000),
+        ("1K-16K", KIB, 16, 1_000_000),
+        ("1K-1M", KIB, 1024, 2_000_000),
+        ("10K-1M", 10 * KIB, 1024, 300_000),
+    ];
+    let others = [("1K-16K", KIB, 16, 500_000), ("1K-1M", KIB, 1024, 500_000)];
+    let of = |codec: &'static str, rows: &[(&str, usize, usize, u64)]| -> Vec<Workload> {
+        let workload = |&(id, size, batch, records): &(&str, usize, usize, u64)| {
+            let setup =
+                Setup { compression: codec, size, batch_size: batch * KIB, records, ..Setup::default() };
+            let size = if size < KIB { format!("{size} B") } else { format!("{} KiB", size / KIB) };
+            let title = format!("{size} records, {batch} KiB batches, {codec}");
+            let drivers = [Driver::Ours, Driver::Librdkafka, Driver::FranzGo, Driver::Java];
+            let contestants = drivers.map(|driver| Contestant::of(driver, &setup)).to_vec();
+            let workload = Workload::new(&format!("{id}-{codec}"), &title, Kind::Comparison, contestants);
+            Workload { rounds: CODEC_ROUNDS, ..workload }
+        };
+        rows.iter().map(workload).collect()
+    };
+    let mut all = of("lz4", &lz4);
+    for codec in ["gzip", "snappy", "zstd"] {
+        all.extend(of(codec, &others));
+    }
+    all
 }
 
 fn variants() -> Workload {
@@ -255,6 +287,7 @@ impl Default for Setup {
             size: 100,
             batch_size: 16 * KIB,
             linger_ms: 5,
+            compression: NO_COMPRESSION,
             topics: 1,
             partitions: 6,
             threads: 1,
@@ -296,6 +329,8 @@ pub(crate) const MANY_PARTITIONS: &str = "10,000 partitions";
 /// How long a run at a given rate lasts.
 pub(crate) const RATE_SECONDS: f64 = 2.0;
 
+pub(crate) const NO_COMPRESSION: &str = "none";
+
 const SINGLE_RECORD_PEERS: [Driver; 4] =
     [Driver::Librdkafka, Driver::RustRdkafka, Driver::FranzGo, Driver::Java];
 
@@ -303,6 +338,7 @@ const QUICK: [&str; 4] = [PEAK, "1K-1M", FREE, LATENCY];
 
 const ROUNDS: u32 = 5;
 const RATE_ROUNDS: u32 = 3;
+const CODEC_ROUNDS: u32 = 3;
 const QUICK_ROUNDS: u32 = 3;
 
 /// The quick run sends one record of so many.

@@ -10,7 +10,7 @@ use kafka_producer_peers::{measure::Report, sink};
 
 use super::{
     drivers::{Built, Driver},
-    plan::{Contestant, Kind, PEAK, RATE_SECONDS, Rate, Setup, Sink, Workload},
+    plan::{Contestant, Kind, NO_COMPRESSION, PEAK, RATE_SECONDS, Rate, Setup, Sink, Workload},
     results::{Metric, Outcome, Results, Row, Run},
 };
 
@@ -163,6 +163,10 @@ fn drive(
     flag("warmup-seconds", warmup.to_string());
     if setup.keys {
         command.arg("--keys");
+    }
+    // The drivers that never compress do not know the flag.
+    if setup.compression != NO_COMPRESSION {
+        command.args(["--compression", setup.compression]);
     }
     let output = command.output().map_err(|error| format!("cannot start timeout: {error}"))?;
     if output.status.code() == Some(124) {
