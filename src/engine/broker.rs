@@ -504,3 +504,53 @@ pub(super) enum Overdue {
     Write,
     Idle,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    fn offering(api_keys: &[(i16, i16, i16)]) -> Versions {
+        Versions::new(&ApiVersionsResponse {
+            error: ErrorCode::NONE,
+            api_keys: api_keys.to_vec(),
+            throttle_time_ms: 0,
+            finalized_features: Vec::new(),
+            finalized_features_epoch: -1,
+        })
+    }
+
+    #[test]
+    fn what_a_broker_offers_is_not_believed_blindly() {
+        let enormous: Vec<_> = (1..=i16::MAX).map(|key| (key, 0, 9)).collect();
+        for (offered, says) in [
+            (&[][..], "does not offer Produce at all"),
+            (&enormous[..], "does not offer Produce at all"),
+            (&[(0, 9, 3)], "versions 9 to 3"),
+            (&[(0, i16::MIN, -1)], "versions -32768 to -1"),
+            (&[(0, 0, 2)], "versions 0 to 2"),
+            (&[(0, 30, i16::MAX)], "versions 30 to 32767"),
+            // Of two ranges the first counts.
+            (&[(0, 0, 1), (0, 3, 12)], "versions 0 to 1"),
+        ] {
+            let reason = offering(offered).usable(ApiKey::Produce, i16::MAX).unwrap_err();
+            assert!(reason.contains(says), "{says}: {reason}");
+        }
+        for (offered, at_most, version) in [
+            ((0, 0, i16::MAX), i16::MAX, ApiKey::Produce.max_version()),
+            ((0, i16::MIN, 5), i16::MAX, 5),
+            ((0, 3, 13), 12, 12),
+        ] {
+            assert_eq!(offering(&[offered]).usable(ApiKey::Produce, at_most), Ok(version));
+        }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "an `Instant` to begin with comes from nowhere else")]
+    fn correlation_ids_begin_again_before_they_run_out() {
+        let mut session = Session::<()>::new(ConnId(0), Instant::now());
+        session.next_correlation = i32::MAX - 9;
+        let ids: Vec<i32> = (0..4).map(|_| session.next_correlation()).collect();
+        assert_eq!(ids, [i32::MAX - 9, i32::MAX - 8, 0, 1]);
+    }
+}

@@ -66,6 +66,8 @@ pub(super) struct Leadership {
     pub(super) leader: Option<i32>,
     pub(super) epoch: i32,
     pub(super) recreated: bool,
+    /// The partition is among those that the topic has.
+    pub(super) exists: bool,
 }
 
 impl Metadata {
@@ -204,7 +206,12 @@ impl Metadata {
         self.last_success = Some(now);
         self.wanted_since = None;
         self.last_error = None;
-        if answer.cluster_id.is_some() {
+        if let Some(cluster) = &answer.cluster_id {
+            if let Some(before) = self.cluster_id.as_ref().filter(|before| *before != cluster) {
+                log::warn!(
+                    "the cluster was called {before} before and is called {cluster} now: do the brokers belong together?"
+                );
+            }
             self.moved |= self.given_up.take().is_some_and(|given_up| answer.cluster_id != Some(given_up));
             self.cluster_id.clone_from(&answer.cluster_id);
         }
@@ -259,8 +266,9 @@ impl Metadata {
         }
         known.leader = Some(leader);
         known.epoch = epoch;
+        let change = known.leadership(id, partition as usize, false);
         topic.view = None;
-        Some(Leadership { topic: id, partition, leader: Some(leader), epoch, recreated: false })
+        Some(change)
     }
 
     /// The topic's id on the brokers; zero while it is not known.
@@ -318,7 +326,7 @@ impl Topic {
             as usize;
         for (index, gone) in self.partitions.iter_mut().enumerate().skip(count) {
             gone.leader = None;
-            changes.push(gone.leadership(id, index, recreated));
+            changes.push(Leadership { exists: false, ..gone.leadership(id, index, recreated) });
         }
         self.partitions.resize(count, Partition::UNKNOWN);
         let mut incomplete = false;
@@ -375,7 +383,8 @@ impl Partition {
     const UNKNOWN: Self = Self { leader: None, epoch: -1, replicas: Vec::new(), isr: Vec::new() };
 
     fn leadership(&self, topic: TopicId, index: usize, recreated: bool) -> Leadership {
-        Leadership { topic, partition: index as i32, leader: self.leader, epoch: self.epoch, recreated }
+        let (leader, epoch) = (self.leader, self.epoch);
+        Leadership { topic, partition: index as i32, leader, epoch, recreated, exists: true }
     }
 }
 

@@ -90,6 +90,8 @@ pub(crate) struct Engine {
     /// `socket.connection.setup.timeout.ms`, which grows like a backoff.
     setup: Backoff,
     producer_id: ProducerId,
+    /// The last one that was given out. No cluster gives it out again, unless it is another one.
+    last_producer_id: Option<i64>,
     actions: VecDeque<Action>,
     settling: Settling,
     /// Records that failed in this turn: how many, and the first error.
@@ -157,6 +159,7 @@ impl Engine {
             reconnect: Backoff::new(settings.reconnect_backoff),
             setup: Backoff::new(settings.setup_timeout),
             producer_id,
+            last_producer_id: None,
             actions: VecDeque::new(),
             settling: Settling::new(),
             lost: None,
@@ -601,6 +604,7 @@ impl Engine {
             // The id may be another producer's here. In the cluster that was left it is still ours, so it must be
             // certain that this is another one: whatever may lie there is sent again under other numbers.
             self.accumulator.forget_identity(now);
+            self.last_producer_id = None;
         }
         for change in changes {
             self.lead(now, change);
@@ -619,8 +623,13 @@ impl Engine {
         } else if answer.producer_id < 0 || answer.producer_epoch < 0 {
             let nonsense = format!("producer id {} epoch {}", answer.producer_id, answer.producer_epoch);
             return Err((Purpose::InitProducerId, format!("it gave out {nonsense}")));
+        } else if self.last_producer_id == Some(answer.producer_id) {
+            // Its numbers are used, so what is sent under them would be taken for what was sent before.
+            let twice = format!("it gave out producer id {} a second time", answer.producer_id);
+            return Err((Purpose::InitProducerId, twice));
         } else {
             self.producer_id = ProducerId::Known;
+            self.last_producer_id = Some(answer.producer_id);
             let identity = Identity { id: answer.producer_id, epoch: answer.producer_epoch };
             log::debug!("producer id {} epoch {}", identity.id, identity.epoch);
             self.accumulator.set_identity(now, Some(identity));
@@ -662,6 +671,7 @@ impl Engine {
         let rack = self.settings.rack_aware.then_some(self.settings.client_rack.as_str());
         let in_rack = rack.is_some_and(|rack| self.brokers.in_rack(change.leader, rack));
         let place = (change.topic, change.partition);
+        self.accumulator.set_existing(place, change.exists);
         self.accumulator.set_leader(now, place, change.leader, change.epoch, in_rack, change.recreated);
     }
 
