@@ -97,7 +97,9 @@ pub(super) struct Versions {
 
 impl Versions {
     pub(super) fn new(answer: &ApiVersionsResponse) -> Self {
-        Self { offered: answer.api_keys.clone() }
+        // A list can be long, and is looked through for every request.
+        let ours = |key| ApiKey::ALL.iter().any(|api| api.key() == key);
+        Self { offered: answer.api_keys.iter().filter(|(key, ..)| ours(*key)).copied().collect() }
     }
 
     /// The newest version both sides know, or why there is none.
@@ -286,7 +288,10 @@ impl<P> Brokers<P> {
                 broker.listed = false;
             }
         }
-        for broker in answer {
+        if complete && self.nodes.len() > MOST_BROKERS {
+            self.nodes.retain(|node, broker| *node < 0 || !matches!(broker.link, Link::Down));
+        }
+        for broker in answer.iter().take(MOST_BROKERS) {
             if !makes_sense(broker) {
                 log::warn!(
                     "ignoring broker {} at {:?}:{}: not an address",
@@ -490,6 +495,9 @@ fn makes_sense(broker: &BrokerAnswer) -> bool {
         && !broker.host.contains('\0')
 }
 
+/// More than any cluster has: what answers may make us keep. Nodes that are gone are kept up to here, for their backoff.
+const MOST_BROKERS: usize = 10_000;
+
 /// What a lost connection leaves behind.
 pub(super) struct Lost<P> {
     pub(super) node: i32,
@@ -542,6 +550,24 @@ mod tests {
             ((0, 3, 13), 12, 12),
         ] {
             assert_eq!(offering(&[offered]).usable(ApiKey::Produce, at_most), Ok(version));
+        }
+    }
+
+    #[test]
+    fn brokers_without_end_are_not_kept() {
+        let mut brokers = Brokers::<()>::new(&[("boot".into(), 9092)]);
+        for round in 0..5 {
+            let answer: Vec<BrokerAnswer> = (0..12_000)
+                .map(|i| BrokerAnswer {
+                    node_id: round * 20_000 + i,
+                    host: "h".into(),
+                    port: 9092,
+                    rack: None,
+                })
+                .collect();
+            brokers.update(&answer, true);
+            assert!(brokers.nodes.len() <= 2 * MOST_BROKERS + 1, "{}", brokers.nodes.len());
+            assert!(brokers.nodes.contains_key(&-1) && brokers.nodes.contains_key(&(round * 20_000)));
         }
     }
 

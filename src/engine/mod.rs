@@ -92,6 +92,8 @@ pub(crate) struct Engine {
     producer_id: ProducerId,
     /// The last one that was given out. No cluster gives it out again, unless it is another one.
     last_producer_id: Option<i64>,
+    /// Why there is none yet.
+    no_id_because: Option<String>,
     actions: VecDeque<Action>,
     settling: Settling,
     /// Records that failed in this turn: how many, and the first error.
@@ -160,6 +162,7 @@ impl Engine {
             setup: Backoff::new(settings.setup_timeout),
             producer_id,
             last_producer_id: None,
+            no_id_because: None,
             actions: VecDeque::new(),
             settling: Settling::new(),
             lost: None,
@@ -271,8 +274,7 @@ impl Engine {
                 self.hang_up(now, conn, "it sent an answer that nobody asked for");
                 return;
             };
-            let cap = largest_answer(oldest.api);
-            match session.frames.next(cap) {
+            match session.frames.next(oldest.api) {
                 Ok(None) => return,
                 Ok(Some(frame)) => {
                     let request = session.in_flight.pop_front().expect("looked at above");
@@ -507,16 +509,15 @@ impl Engine {
         let pause = self.retry.delay(failures, self.random.next());
         self.producer_id =
             ProducerId::Wanted { not_before: now + pause, failures: failures.saturating_add(1) };
+        let what = "asking for a producer id (enable.idempotence)";
+        let message = message.map_or_else(|| what.to_owned(), |message| format!("{what}: {message}"));
         if code.is_retriable() {
-            log::debug!("no producer id yet: {code}");
+            log::debug!("{message}: {code}");
+            self.no_id_because = Some(format!("{} ({message})", code.name().unwrap_or("an unknown error")));
             return;
         }
-        log::warn!("no producer id: {code}");
-        let message = Some(match message {
-            Some(message) => format!("asking for a producer id (enable.idempotence): {message}"),
-            None => "asking for a producer id (enable.idempotence)".into(),
-        });
-        self.fail_all(now, &DeliveryCause::Broker { code, message });
+        log::warn!("{message}: {code}");
+        self.fail_all(now, &DeliveryCause::Broker { code, message: Some(message) });
     }
 
     // ---- answers
@@ -630,6 +631,7 @@ impl Engine {
         } else {
             self.producer_id = ProducerId::Known;
             self.last_producer_id = Some(answer.producer_id);
+            self.no_id_because = None;
             let identity = Identity { id: answer.producer_id, epoch: answer.producer_epoch };
             log::debug!("producer id {} epoch {}", identity.id, identity.epoch);
             self.accumulator.set_identity(now, Some(identity));
@@ -649,7 +651,7 @@ impl Engine {
             Purpose::Metadata => self.metadata_failed(now),
             Purpose::InitProducerId => {
                 if let ProducerId::Requested { failures } = self.producer_id {
-                    self.no_producer_id(now, failures, ErrorCode::NETWORK_EXCEPTION, None);
+                    self.no_producer_id(now, failures, ErrorCode::NETWORK_EXCEPTION, Some(cause.to_owned()));
                 }
             }
             Purpose::Produce(sent) => self.produce_unanswered(now, node, sent, cause),
@@ -829,15 +831,6 @@ type Answered = Result<(), (Purpose, String)>;
 
 fn broken(api: ApiKey, error: &DecodeError) -> String {
     format!("its answer to {} makes no sense: {error}", api.name())
-}
-
-/// The most that an answer may take: beyond it a length is a mistake or an attack.
-fn largest_answer(api: ApiKey) -> usize {
-    match api {
-        ApiKey::ApiVersions | ApiKey::InitProducerId => 1 << 20,
-        ApiKey::Produce => 8 << 20,
-        ApiKey::Metadata => 64 << 20,
-    }
 }
 
 /// Small, fast and the same for the same seed; jitter and the choice of partitions need no more.

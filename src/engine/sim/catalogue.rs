@@ -7,7 +7,7 @@ use kafka_protocol::{
     messages::{
         BrokerId, MetadataResponse,
         metadata_response::{MetadataResponseBroker, MetadataResponseTopic},
-        produce_response::LeaderIdAndEpoch,
+        produce_response::{BatchIndexAndErrorMessage, LeaderIdAndEpoch},
     },
     protocol::StrBytes,
 };
@@ -439,6 +439,29 @@ fn a_producer_id_that_comes_back_loses_nothing() {
     let numbers: Vec<usize> = (0..3).map(|_| world.send_one(ORDERS, 0)).collect();
     world.pass(2_000);
     assert_eq!(world.offsets(&numbers), [1, 2, 3]);
+    world.settle();
+}
+
+/// A broker refuses a batch because of records that are not in it. That explains nothing, so all of it fails.
+#[test]
+fn bad_records_that_a_batch_does_not_have_are_nobodys() {
+    let mut world = begin(&[]);
+    for indexes in [&[-1][..], &[2], &[0, 2], &[i32::MIN, i32::MAX]] {
+        world.rewrites.push(Rewrite::Produce(Box::new(|answer| {
+            for partition in answer.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses) {
+                let error = BatchIndexAndErrorMessage::default();
+                partition.record_errors =
+                    indexes.iter().map(|i| error.clone().with_batch_index(*i)).collect();
+            }
+        })));
+        world.fault(Fault::Error(ErrorCode::INVALID_RECORD).topic(ORDERS).partition(0));
+        let numbers = [world.send_one(ORDERS, 0), world.send_one(ORDERS, 0)];
+        world.pass(500);
+        for number in numbers {
+            assert_eq!(world.error(number).code(), Some(ErrorCode::INVALID_RECORD));
+            assert!(!world.error(number).may_have_been_written());
+        }
+    }
     world.settle();
 }
 
