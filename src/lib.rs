@@ -53,6 +53,9 @@ mod config;
 mod delivery;
 mod engine;
 mod error;
+#[cfg(all(feature = "testing", any(test, fuzzing)))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handoff;
 mod interceptor;
 mod net;

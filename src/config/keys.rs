@@ -242,8 +242,11 @@ pub(super) fn missing(features: &[&str]) -> Option<String> {
 
 /// The table's key whose name is nearest to `name`, if it is near enough to be a slip.
 fn nearest(name: &str) -> Option<(&'static Key, usize)> {
+    // So many letters must be added or removed at the least.
+    let letters = name.chars().count();
+    let similar = all().filter(|key| letters.abs_diff(key.name.len()) * 3 <= key.name.len());
     let (key, distance) =
-        all().map(|key| (key, edit_distance(name, key.name))).min_by_key(|&(_, distance)| distance)?;
+        similar.map(|key| (key, edit_distance(name, key.name))).min_by_key(|&(_, distance)| distance)?;
     (distance * 3 <= key.name.len()).then_some((key, distance))
 }
 

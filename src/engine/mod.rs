@@ -834,10 +834,10 @@ fn broken(api: ApiKey, error: &DecodeError) -> String {
 }
 
 /// Small, fast and the same for the same seed; jitter and the choice of partitions need no more.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

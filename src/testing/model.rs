@@ -409,7 +409,7 @@ impl ClusterModel {
     }
 
     /// The records of a topic by partition and offset; of one partition if it is given.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn records(&self, name: &str, partition: Option<i32>) -> Vec<super::Record> {
         let stored = self.stored(name, partition);
         stored.iter().flat_map(|(partition, batch)| batch.records(name, *partition)).collect()

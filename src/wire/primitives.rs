@@ -323,7 +323,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: i32) {
     put_uvarint(out, zigzag(value));
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     let mut value = zigzag_long(value);
     while value >= 0x80 {
