@@ -362,7 +362,8 @@ impl fmt::Display for DeliveryError {
         if let Some(broker) = &failure.broker {
             write!(f, ", broker {broker}")?;
         }
-        write!(f, ", {} attempts in {:.1?}", failure.attempts, failure.elapsed)?;
+        let plural = if failure.attempts == 1 { "" } else { "s" };
+        write!(f, ", {} attempt{plural} in {:.1?}", failure.attempts, failure.elapsed)?;
         if let Some(last) = &failure.last_attempt {
             write!(f, ", last: {last}")?;
         }

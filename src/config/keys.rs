@@ -783,7 +783,8 @@ pub(super) static GROUPS: &[Group] = &[
                 "540000",
                 "0.9",
                 "A connection that carried nothing for so long is closed, before the broker does it after \
-                 10 minutes. A negative value never closes one.",
+                 10 minutes. A negative value never closes one; 0, with which Java's producer cannot work, is an \
+                 error.",
             ),
             int(
                 "send.buffer.bytes",

@@ -42,6 +42,8 @@ pub(super) struct Broker<P> {
     setup_failures: u32,
     pub(super) retry_at: Option<Instant>,
     last_attempt: Option<Instant>,
+    /// When it was last said aloud that it cannot be reached.
+    reported: Option<Instant>,
     pub(super) throttled_until: Option<Instant>,
     /// The newest version of ApiVersions that it understands, as far as is known.
     pub(super) greets_in: i16,
@@ -181,10 +183,12 @@ impl<P> Session<P> {
 
 impl<P> Broker<P> {
     fn new(host: Arc<str>, port: u16, node: i32, rack: Option<String>) -> Self {
+        // As in bootstrap.servers: an IPv6 address has brackets.
+        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let label = if node < 0 {
-            format!("{host}:{port} (bootstrap)").into()
+            format!("{address} (bootstrap)").into()
         } else {
-            format!("{host}:{port} (node {node})").into()
+            format!("{address} (node {node})").into()
         };
         Self {
             host,
@@ -196,6 +200,7 @@ impl<P> Broker<P> {
             setup_failures: 0,
             retry_at: None,
             last_attempt: None,
+            reported: None,
             throttled_until: None,
             greets_in: ApiKey::ApiVersions.max_version(),
             listed: true,
@@ -449,6 +454,10 @@ impl<P> Brokers<P> {
         if !was_ready {
             broker.setup_failures = broker.setup_failures.saturating_add(1);
         }
+        let is_news = !was_ready && broker.reported.is_none_or(|at| at + REPORTED_EVERY <= now);
+        if is_news {
+            broker.reported = Some(now);
+        }
         let mut requests = Vec::new();
         match std::mem::replace(&mut broker.link, Link::Down) {
             Link::ExpectApiVersions { session, .. } | Link::Ready(session) => {
@@ -457,7 +466,7 @@ impl<P> Brokers<P> {
             }
             Link::Down | Link::Dialing { .. } => {}
         }
-        Some(Lost { node, requests, label: Arc::clone(&broker.label) })
+        Some(Lost { node, requests, label: Arc::clone(&broker.label), is_unreachable: is_news })
     }
 
     /// Connections whose time for dialing, for answering or for being idle is over, and why.
@@ -498,11 +507,16 @@ fn makes_sense(broker: &BrokerAnswer) -> bool {
 /// More than any cluster has: what answers may make us keep. Nodes that are gone are kept up to here, for their backoff.
 const MOST_BROKERS: usize = 10_000;
 
+/// Somebody should look at a broker that cannot be reached, but need not be told with every attempt.
+const REPORTED_EVERY: Duration = Duration::from_secs(60);
+
 /// What a lost connection leaves behind.
 pub(super) struct Lost<P> {
     pub(super) node: i32,
     pub(super) requests: Vec<P>,
     pub(super) label: Arc<str>,
+    /// It could not be reached, and that was not said for a while.
+    pub(super) is_unreachable: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -550,6 +564,25 @@ mod tests {
             ((0, 3, 13), 12, 12),
         ] {
             assert_eq!(offering(&[offered]).usable(ApiKey::Produce, at_most), Ok(version));
+        }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "an `Instant` to begin with comes from nowhere else")]
+    fn that_a_broker_cannot_be_reached_is_news_once_a_minute() {
+        let mut brokers = Brokers::<()>::new(&[("::1".into(), 9092), ("b".into(), 9092)]);
+        let begun = Instant::now();
+        let mut fails = |node, second| {
+            let now = begun + Duration::from_secs(second);
+            let (conn, _) = brokers.dial(now, node, |_| Duration::ZERO);
+            let lost = brokers.lost(now, conn, |_| Duration::ZERO).expect("it was dialed");
+            (lost.label.to_string(), lost.is_unreachable)
+        };
+        for (node, second, is_news) in
+            [(-1, 0, true), (-1, 1, false), (-2, 1, true), (-1, 59, false), (-1, 60, true), (-1, 100, false)]
+        {
+            let label = if node == -1 { "[::1]:9092 (bootstrap)" } else { "b:9092 (bootstrap)" };
+            assert_eq!(fails(node, second), (label.to_owned(), is_news), "{second} s");
         }
     }
 

@@ -750,7 +750,16 @@ impl Engine {
         let Some(lost) = self.brokers.lost(now, conn, |failures| reconnect.delay(failures, random)) else {
             return;
         };
-        log::info!("no connection to {}: {cause}", lost.label);
+        if lost.is_unreachable {
+            let look_at =
+                if lost.node < 0 { "bootstrap.servers" } else { "the brokers' advertised.listeners" };
+            log::warn!(
+                "no connection to {}: {cause}; it is tried again and again (look at the network, the broker and {look_at})",
+                lost.label
+            );
+        } else {
+            log::info!("no connection to {}: {cause}", lost.label);
+        }
         for purpose in lost.requests {
             self.give_up(now, lost.node, purpose, cause);
         }
