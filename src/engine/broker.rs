@@ -345,15 +345,18 @@ impl<P> Brokers<P> {
         }
     }
 
-    /// A node to ask something that any broker can answer: the ready one with the least to do. `Err`: the best one to
-    /// dial, if any may be dialed now and none is being dialed.
+    /// A node to ask something that any broker can answer: the ready one with the least to do. One that has owed an answer
+    /// for as long as `patience` comes last, or not at all if it is to be done `promptly`. `Err`: the best one to dial,
+    /// if any may be dialed now and none is being dialed.
     pub(super) fn least_loaded(
         &mut self,
         now: Instant,
         max_in_flight: usize,
+        patience: Duration,
+        promptly: bool,
         random: u64,
     ) -> Result<i32, Option<i32>> {
-        let mut best: Option<(usize, i32)> = None;
+        let mut best: Option<((bool, usize), i32)> = None;
         let mut dialing = false;
         let mut dialable: Option<(Option<Instant>, i32)> = None;
         let start = (random % self.nodes.len().max(1) as u64) as usize;
@@ -373,7 +376,12 @@ impl<P> Brokers<P> {
                 }
                 _ => {
                     if let Some(session) = broker.can_take(now, max_in_flight) {
-                        let load = session.in_flight.len();
+                        let owes =
+                            session.in_flight.front().is_some_and(|oldest| oldest.sent + patience <= now);
+                        let load = (owes, session.in_flight.len());
+                        if promptly && owes {
+                            continue;
+                        }
                         if best.is_none_or(|(least, _)| load < least) {
                             best = Some((load, node));
                         }

@@ -155,7 +155,12 @@ impl Engine {
         };
         Self {
             accumulator: Accumulator::new(limits),
-            metadata: Metadata::new(now, settings.metadata_max_age, settings.metadata_max_idle),
+            metadata: Metadata::new(
+                now,
+                settings.metadata_max_age,
+                settings.metadata_max_idle,
+                patience(&settings),
+            ),
             brokers: Brokers::new(&settings.bootstrap),
             retry: Backoff::new(settings.retry_backoff),
             reconnect: Backoff::new(settings.reconnect_backoff),
@@ -410,17 +415,18 @@ impl Engine {
         if !self.metadata.is_due(now) {
             return;
         }
-        let Some(node) = self.any_broker(now) else { return };
+        let Some(node) = self.any_broker(now, self.metadata.is_awaited()) else { return };
         let version = match self.usable(node, ApiKey::Metadata) {
             Ok(version) => version,
             Err(reason) => {
-                self.metadata_failed(now);
+                let pause = self.pause_of_metadata();
+                self.metadata.postpone(now, pause);
                 self.negotiate_anew(now, node, &reason);
                 self.note_metadata_error(reason);
                 return;
             }
         };
-        let names = self.metadata.begin();
+        let names = self.metadata.begin(now);
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         let request = MetadataRequest { topics: Some(&names), allow_auto_topic_creation: true };
         self.request(now, node, ApiKey::Metadata, version, Purpose::Metadata, |out| {
@@ -428,12 +434,12 @@ impl Engine {
         });
     }
 
-    /// A broker that can be asked now. If there is none, one is dialed.
-    fn any_broker(&mut self, now: Instant) -> Option<i32> {
-        let max = self.settings.max_in_flight;
+    /// A broker that can be asked now. If there is none, one is dialed. `promptly`: not one that keeps others waiting.
+    fn any_broker(&mut self, now: Instant, promptly: bool) -> Option<i32> {
+        let (max, patience) = (self.settings.max_in_flight, patience(&self.settings));
         for _ in 0..2 {
             let random = self.random.next();
-            match self.brokers.least_loaded(now, max, random) {
+            match self.brokers.least_loaded(now, max, patience, promptly, random) {
                 Ok(node) => return Some(node),
                 Err(Some(node)) => {
                     self.dial(now, node);
@@ -484,7 +490,7 @@ impl Engine {
         if !self.id_is_due(now) {
             return;
         }
-        let Some(node) = self.any_broker(now) else { return };
+        let Some(node) = self.any_broker(now, false) else { return };
         let version = match self.usable(node, ApiKey::InitProducerId) {
             Ok(version) => version,
             Err(reason) => {
@@ -640,8 +646,12 @@ impl Engine {
     }
 
     fn metadata_failed(&mut self, now: Instant) {
-        let pause = self.retry.delay(self.metadata.failures(), self.random.next());
+        let pause = self.pause_of_metadata();
         self.metadata.fail(now, pause);
+    }
+
+    fn pause_of_metadata(&mut self) -> Duration {
+        self.retry.delay(self.metadata.failures(), self.random.next())
     }
 
     /// What becomes of a request that will not be answered.
@@ -840,6 +850,12 @@ type Answered = Result<(), (Purpose, String)>;
 
 fn broken(api: ApiKey, error: &DecodeError) -> String {
     format!("its answer to {} makes no sense: {error}", api.name())
+}
+
+/// How long a broker may owe an answer before it is asked last: three seconds by default. It may be stalled, and
+/// `request.timeout.ms` is a long time for whoever waits for metadata.
+fn patience(settings: &Settings) -> Duration {
+    settings.request_timeout / 10
 }
 
 /// Small, fast and the same for the same seed; jitter and the choice of partitions need no more.

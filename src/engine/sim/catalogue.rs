@@ -14,7 +14,7 @@ use kafka_protocol::{
 
 use super::{
     museum::begin,
-    world::{AUDIT, Letter, NODES, ORDERS, Rewrite, World},
+    world::{AUDIT, FRESH, Letter, NODES, ORDERS, Rewrite, World},
 };
 use crate::{
     DeliveryCause, ErrorCode,
@@ -346,6 +346,38 @@ fn without_an_id_a_topic_goes_by_its_name() {
     let number = world.send_one(ORDERS, 0);
     world.pass(200);
     assert_eq!(world.offset(number), 1);
+    world.settle();
+}
+
+/// The broker that was asked for metadata says nothing. Another one is asked long before `request.timeout.ms`.
+#[test]
+fn a_broker_that_keeps_metadata_waiting_is_passed_over() {
+    let mut world = begin(&[("request.timeout.ms", "30000"), ("delivery.timeout.ms", "60000")]);
+    world.fault(Fault::NeverAnswer.api(Api::Metadata).times(2));
+    assert_eq!(world.send(Letter::to(FRESH, 0)), None, "it is not known yet");
+    let asked = world.cluster.request_count(Api::Metadata);
+    world.pass(10_000);
+    let number = world.send_one(FRESH, 0);
+    assert!((3..=5).contains(&(world.cluster.request_count(Api::Metadata) - asked)), "not again and again");
+    world.pass(1_000);
+    assert_eq!(world.offset(number), 0);
+    world.settle();
+}
+
+/// All of them say nothing: each is asked once, and not again before it was given up.
+#[test]
+fn brokers_that_all_keep_metadata_waiting_are_not_pressed() {
+    let mut world = begin(&[
+        ("request.timeout.ms", "30000"),
+        ("delivery.timeout.ms", "60000"),
+        ("metadata.recovery.rebootstrap.trigger.ms", "300000"),
+    ]);
+    world.fault(Fault::NeverAnswer.api(Api::Metadata).times(1_000));
+    assert_eq!(world.send(Letter::to(FRESH, 0)), None, "it is not known yet");
+    let asked = world.cluster.request_count(Api::Metadata);
+    world.pass(28_000);
+    assert_eq!(world.cluster.request_count(Api::Metadata) - asked, 3);
+    world.heal();
     world.settle();
 }
 
