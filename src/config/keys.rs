@@ -411,7 +411,8 @@ pub(super) static GROUPS: &[Group] = &[
                 "Where to ask for the cluster's brokers first: `host:port`, several separated by commas. \
                  One that answers is enough, as it names all the others; more than one lets the producer \
                  start while a broker is down. An IPv6 address stands in brackets, `[::1]:9092`, and a \
-                 prefix like `PLAINTEXT://` is ignored. Required.",
+                 prefix like `PLAINTEXT://` is ignored, unless it promises another protocol than \
+                 `security.protocol`, which is an error. Required.",
             ),
             long_ms(
                 "bootstrap.resolve.timeout.ms",

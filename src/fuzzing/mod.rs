@@ -62,6 +62,10 @@ impl<'a> Feed<'a> {
 /// An answer of any kind and version is a value or an error. What we take for a value, an independent codec does too, and it
 /// says the same about what was written where.
 pub fn response(data: &[u8]) {
+    is_answer(data);
+}
+
+fn is_answer(data: &[u8]) -> bool {
     let mut feed = Feed(data);
     let api = ApiKey::ALL[feed.below(ApiKey::ALL.len())];
     let version = feed.version(api.min_version()..=api.max_version());
@@ -70,44 +74,47 @@ pub fn response(data: &[u8]) {
     let error = match api {
         ApiKey::Produce => match ProduceResponse::decode(version, &mut reader) {
             Ok(ours) => {
-                let Some(theirs) = theirs::<messages::ProduceResponse>(body, version) else { return };
+                let Some(theirs) = theirs::<messages::ProduceResponse>(body, version) else { return true };
                 let ours = ours.topics.iter().flat_map(|topic| &topic.partitions);
                 let ours = ours.map(|p| (p.index, p.error.0, p.base_offset, p.log_append_time_ms));
                 let theirs = theirs.responses.iter().flat_map(|topic| &topic.partition_responses);
                 let theirs = theirs.map(|p| (p.index, p.error_code, p.base_offset, p.log_append_time_ms));
                 assert!(ours.eq(theirs), "version {version}");
-                return;
+                return true;
             }
             Err(error) => error,
         },
         ApiKey::Metadata => match MetadataResponse::decode(version, &mut reader) {
             Ok(ours) => {
-                let Some(theirs) = theirs::<messages::MetadataResponse>(body, version) else { return };
+                let Some(theirs) = theirs::<messages::MetadataResponse>(body, version) else { return true };
                 let ours = ours.topics.iter().flat_map(|topic| &topic.partitions);
                 let ours = ours.map(|p| (p.index, p.error.0, p.leader_id, p.leader_epoch));
                 let theirs = theirs.topics.iter().flat_map(|topic| &topic.partitions);
                 let theirs = theirs.map(|p| (p.partition_index, p.error_code, p.leader_id.0, p.leader_epoch));
                 assert!(ours.eq(theirs), "version {version}");
-                return;
+                return true;
             }
             Err(error) => error,
         },
         ApiKey::InitProducerId => match InitProducerIdResponse::decode(version, &mut reader) {
             Ok(ours) => {
-                let Some(theirs) = theirs::<messages::InitProducerIdResponse>(body, version) else { return };
+                let Some(theirs) = theirs::<messages::InitProducerIdResponse>(body, version) else {
+                    return true;
+                };
                 let ours = (ours.error.0, ours.producer_id, ours.producer_epoch);
                 assert_eq!(ours, (theirs.error_code, theirs.producer_id.0, theirs.producer_epoch));
-                return;
+                return true;
             }
             Err(error) => error,
         },
         // Brokers may answer in another version than they were asked in, and only we know that.
         ApiKey::ApiVersions => match ApiVersionsResponse::decode(version, body) {
-            Ok(_) => return,
+            Ok(_) => return true,
             Err(error) => error,
         },
     };
     assert!(error.at <= body.len(), "{api:?} {version}: {error}");
+    false
 }
 
 /// What the other codec makes of bytes that are a value to ours. `None`: it refuses a field of a later version, where we skip
@@ -156,9 +163,29 @@ pub fn records(data: &[u8]) {
 
 /// Whatever records a batch has, an independent codec reads them back, and finds the checksum right.
 pub fn batch(data: &[u8]) {
-    let mut feed = Feed(data);
+    let mut bytes = Vec::new();
+    let sent = write_batch(&mut Feed(data), &mut bytes);
+    let read = RecordBatchDecoder::decode(&mut Bytes::from(bytes)).expect("it was written well");
+    assert_eq!(read.records.len(), sent.len());
+    for (record, (timestamp, key, value, headers)) in read.records.iter().zip(&sent) {
+        assert_eq!(record.timestamp, *timestamp);
+        assert_eq!((record.key.as_deref(), record.value.as_deref()), (key.as_deref(), value.as_deref()));
+        // The other codec keeps the last of several headers of one name, in the first one's place.
+        for (name, _) in headers.iter() {
+            let last = headers.iter().filter(|(other, _)| *other == name).last().expect("it is one of them");
+            let read = record.headers.iter().find(|(read, _)| &***read == name).expect("it was written");
+            assert_eq!(read.1.as_deref(), last.1);
+        }
+    }
+}
+
+/// Timestamp, key, value and headers of a record.
+type Written = (i64, Option<Vec<u8>>, Option<Vec<u8>>, Headers);
+
+/// A batch with records as they are drawn.
+fn write_batch(feed: &mut Feed<'_>, bytes: &mut Vec<u8>) -> Vec<Written> {
     let base = feed.number() >> 2;
-    let mut bytes = vec![0; HEADER_LEN];
+    bytes.resize(HEADER_LEN, 0);
     let mut sent = Vec::new();
     let mut latest = i64::MIN;
     for _ in 0..1 + feed.below(8) {
@@ -177,7 +204,7 @@ pub fn batch(data: &[u8]) {
         }
         let mut body = Vec::new();
         put_body(&mut body, key.as_deref(), value.as_deref(), headers.entries());
-        put_record(&mut bytes, &RecordHead::new(body.len(), delta, sent.len() as i32), &body);
+        put_record(bytes, &RecordHead::new(body.len(), delta, sent.len() as i32), &body);
         latest = latest.max(base + delta);
         sent.push((base + delta, key, value, headers));
     }
@@ -190,19 +217,8 @@ pub fn batch(data: &[u8]) {
         base_sequence: 7,
         records_count: sent.len() as i32,
     };
-    batch::write_header(&mut bytes, &header);
-    let read = RecordBatchDecoder::decode(&mut Bytes::from(bytes)).expect("it was written well");
-    assert_eq!(read.records.len(), sent.len());
-    for (record, (timestamp, key, value, headers)) in read.records.iter().zip(&sent) {
-        assert_eq!(record.timestamp, *timestamp);
-        assert_eq!((record.key.as_deref(), record.value.as_deref()), (key.as_deref(), value.as_deref()));
-        // The other codec keeps the last of several headers of one name, in the first one's place.
-        for (name, _) in headers.iter() {
-            let last = headers.iter().filter(|(other, _)| *other == name).last().expect("it is one of them");
-            let read = record.headers.iter().find(|(read, _)| &***read == name).expect("it was written");
-            assert_eq!(read.1.as_deref(), last.1);
-        }
-    }
+    batch::write_header(bytes, &header);
+    sent
 }
 
 /// Numbers of variable length come back, and no bytes are more than one number.
@@ -254,12 +270,12 @@ mod tests {
     type Target = fn(&[u8]);
 
     /// Runs a target with noise, and with samples that were damaged. A seed that fails is printed.
-    fn feed(name: &str, target: Target, rounds: u64, samples: &[&[u8]]) {
+    fn feed(name: &str, target: Target, rounds: u64, samples: &[Vec<u8>]) {
         for seed in 0..rounds {
             let mut random = Random(seed);
             let mut below = |end: usize| (random.next() % end as u64) as usize;
             let mut data: Vec<u8> = match samples.get(below(samples.len() + 1)) {
-                Some(sample) => sample.to_vec(),
+                Some(sample) => sample.clone(),
                 None => (0..below(400)).map(|_| below(256) as u8).collect(),
             };
             for _ in 0..below(6) {
@@ -283,7 +299,9 @@ mod tests {
 
     #[test]
     fn responses_of_any_bytes() {
-        feed("response", response, 30_000, SAMPLES);
+        let answers = answers();
+        assert!(answers.iter().all(|answer| is_answer(answer)), "what is to be damaged is whole");
+        feed("response", response, 30_000, &answers);
     }
 
     #[test]
@@ -293,51 +311,47 @@ mod tests {
             stream.extend((frame.len() as u32).to_be_bytes());
             stream.extend(frame);
         }
-        feed("frames", frames, 10_000, &[&stream]);
+        feed("frames", frames, 10_000, &[stream]);
     }
 
     #[test]
     fn records_of_any_bytes() {
-        feed("records", records, 10_000, SAMPLES);
+        let mut batch = Vec::new();
+        write_batch(&mut Feed(&[0x5a; 300]), &mut batch);
+        feed("records", records, 10_000, &[batch]);
     }
 
     #[test]
     fn batches_of_any_records() {
-        feed("batch", batch, 10_000, SAMPLES);
+        feed("batch", batch, 10_000, &[vec![3; 300]]);
     }
 
     #[test]
     fn numbers_of_any_length() {
-        feed("varints", varints, 10_000, &[&[0xff; 20], &[0x80; 13]]);
+        feed("varints", varints, 10_000, &[vec![0xff; 20], vec![0x80; 13]]);
     }
 
     #[test]
     fn settings_of_any_text() {
         let file = b"bootstrap.servers=[::1]:9092,h:1\nacks = all\nlinger.ms:5\n! no\n\\u0061\\\n  b c";
-        feed("config", config, 1_000, &[file, b"a:1,[fe80::1%eth0]:9,SSL://h:9", b"localhost:9092"]);
+        let servers = [&b"a:1,[fe80::1%eth0]:9,SSL://h:9"[..], b"localhost:9092"];
+        let samples: Vec<_> = [&file[..]].into_iter().chain(servers).map(<[u8]>::to_vec).collect();
+        feed("config", config, 1_000, &samples);
     }
 
     #[test]
     fn engines_between_any_callers_and_brokers() {
         let calm: Vec<u8> = (0..60).map(|i| [0, i, 7, 4][i as usize % 4]).collect();
-        feed("engine", engine, 1_500, &[&calm]);
+        feed("engine", engine, 1_500, &[calm]);
     }
 
-    /// The kind of answer, its version, and the answer.
-    const SAMPLES: &[&[u8]] = &[
-        // Produce 3: topic "t", partition 0 at offset 7.
-        b"\x00\x00\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\x07\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0",
-        // Produce 10, with a leader, and where it is.
-        b"\x00\x07\x02\x02t\x02\0\0\0\0\0\x06\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\
-          \xff\xff\xff\xff\xff\xff\xff\xff\x01\0\x01\x00\x09\0\0\0\x02\0\0\0\x09\0\0\0\0\0\0\x01\x00\x0a\x02\0\0\0\x02\
-          \x02h\0\0\x23\x84\0\0",
-        // Metadata 9: a broker, a topic with a partition.
-        b"\x01\x08\0\0\0\0\x02\0\0\0\x01\x02h\0\0\x23\x84\0\0\x02c\0\0\0\x01\x02\0\0\x02t\0\x02\0\0\0\0\0\0\0\0\0\x01\
-          \0\0\0\x05\x02\0\0\0\x01\x02\0\0\0\x01\x01\0\x80\0\0\0\0\x80\0\0\0\0",
-        // ApiVersions 3 and 0.
-        b"\x02\x03\0\0\x03\0\0\0\0\0\x0d\0\0\x12\0\0\0\x04\0\0\0\0\0\0",
-        b"\x02\x00\0\0\0\0\0\x01\0\0\0\0\0\x0d",
-        // InitProducerId 2.
-        b"\x03\x02\0\0\0\0\0\0\0\0\0\0\0\0\x0f\xa0\0\x03\0",
-    ];
+    /// Of every kind and version, behind the bytes that choose it.
+    fn answers() -> Vec<Vec<u8>> {
+        let answers = crate::wire::tests::responses().into_iter();
+        let chosen = |(api, version, body): (ApiKey, i16, Vec<u8>)| {
+            let place = ApiKey::ALL.iter().position(|other| *other == api).expect("all are there");
+            [&[place as u8, (version - api.min_version()) as u8][..], &body].concat()
+        };
+        answers.map(chosen).collect()
+    }
 }

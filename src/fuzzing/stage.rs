@@ -284,6 +284,10 @@ impl Stage {
 
     // ---- the end
 
+    fn pending(&self) -> usize {
+        self.sent.iter().filter(|handle| !handle.is_done()).count()
+    }
+
     fn end(mut self) {
         self.cluster.clear_faults();
         for _ in 0..200 {
@@ -291,10 +295,12 @@ impl Stage {
             self.turn();
             self.deliver_all();
             self.turn();
+            self.receiver.reclaim_credit();
+            if self.pending() == 0 && self.hub.budget().free() == self.limit {
+                break;
+            }
         }
-        let pending = self.sent.iter().filter(|handle| !handle.is_done()).count();
-        assert_eq!(pending, 0, "records without an answer");
-        self.receiver.reclaim_credit();
+        assert_eq!(self.pending(), 0, "records without an answer");
         assert_eq!(self.hub.budget().free(), self.limit, "memory was not given back");
         if !self.honest {
             return;

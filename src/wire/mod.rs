@@ -31,4 +31,4 @@ pub(crate) mod record;
 pub(crate) mod sequence;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -605,10 +605,10 @@ fn damaged_batches_are_records_or_errors() {
 
 // Helpers: the other codec.
 
-type Api = (ApiKey, i16, Vec<u8>);
+pub(crate) type Api = (ApiKey, i16, Vec<u8>);
 
 /// A full response of every version of everything.
-fn responses() -> Vec<Api> {
+pub(crate) fn responses() -> Vec<Api> {
     let mut all = Vec::new();
     for api in ApiKey::ALL {
         for version in versions(api) {
