@@ -11,7 +11,7 @@ mod docs;
 mod given;
 mod keys;
 mod parse;
-mod properties;
+pub(crate) mod properties;
 mod resolve;
 
 use std::{

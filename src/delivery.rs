@@ -29,7 +29,9 @@ use crate::{
 /// records share one allocation of 4 KiB, which is kept as long as one of them is.
 ///
 /// Every handle gets an answer: at the latest when `delivery.timeout.ms` has passed, when the producer is closed, or
-/// when its sender thread ends. A record's callback has returned before its handle has the answer.
+/// when its sender thread ends. A record's callback has returned before its handle has the answer: handles of records
+/// with callbacks wait for these and for all callbacks before them, so with slow ones their answers come later than
+/// that.
 pub struct DeliveryFuture {
     cells: Arc<Cells>,
     timestamp: i64,

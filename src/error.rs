@@ -362,7 +362,8 @@ impl fmt::Display for DeliveryError {
         if let Some(broker) = &failure.broker {
             write!(f, ", broker {broker}")?;
         }
-        write!(f, ", {} attempts in {:.1?}", failure.attempts, failure.elapsed)?;
+        let plural = if failure.attempts == 1 { "" } else { "s" };
+        write!(f, ", {} attempt{plural} in {:.1?}", failure.attempts, failure.elapsed)?;
         if let Some(last) = &failure.last_attempt {
             write!(f, ", last: {last}")?;
         }
@@ -555,7 +556,7 @@ mod tests {
 
     #[test]
     fn a_delivery_error_reads_as_one_sentence() {
-        let error = DeliveryError::new(DeliveryFailure {
+        let failure = DeliveryFailure {
             cause: DeliveryCause::DeliveryTimeout { limit: Duration::from_secs(120) },
             topic: "orders".into(),
             partition: 3,
@@ -564,9 +565,11 @@ mod tests {
             elapsed: Duration::from_millis(120_040),
             may_have_been_written: true,
             last_attempt: Some("NETWORK_EXCEPTION".into()),
-        });
+        };
+        let once = DeliveryError::new(DeliveryFailure { attempts: 1, ..failure.clone() });
+        assert!(once.to_string().contains(", 1 attempt in 120.0s"), "{once}");
         assert_eq!(
-            error.to_string(),
+            DeliveryError::new(failure).to_string(),
             "no acknowledgement within 120s (delivery.timeout.ms); topic orders partition 3, broker 10.0.0.1:9092 \
              (node 2), 4 attempts in 120.0s, last: NETWORK_EXCEPTION; it may have been written"
         );

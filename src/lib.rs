@@ -41,7 +41,7 @@
 //! # Logging
 //! Through the crate `log`. `error`: a producer was dropped with records that had to be given up, or its thread died.
 //! `warn`: somebody should act; records that were not delivered are counted here, whether or not anybody kept their
-//! handles. `info`: the life of connections. `debug`: single requests and retries. Keys, values and secrets are never
+//! handles, and a broker that cannot be reached is named, once a minute. `info`: the life of connections. `debug`: single requests and retries. Keys, values and secrets are never
 //! logged.
 //!
 //! # Versions
@@ -53,6 +53,9 @@ mod config;
 mod delivery;
 mod engine;
 mod error;
+#[cfg(all(feature = "testing", any(test, fuzzing)))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handoff;
 mod interceptor;
 mod net;

@@ -1,4 +1,5 @@
-//! The documents: their links lead somewhere, and `docs/errors.md` knows every error there is and tells the truth about it.
+//! The documents: their links lead somewhere, `docs/errors.md` knows every error there is and tells the truth about it, and
+//! `docs/faults.md` names tests that exist.
 //! The examples in them are compiled and run as documentation tests (`src/lib.rs`).
 
 use std::{
@@ -93,6 +94,51 @@ fn the_predicates_are_as_the_tables_say() {
         assert_eq!(said[name], found, "{name}");
         assert!(error.may_have_been_written(), "{name}");
     }
+}
+
+/// A row without a test says why: nobody is to believe that it is held when it is not.
+#[test]
+fn every_fault_has_its_test_or_a_reason() {
+    let page = read(&root().join("docs/faults.md"));
+    let rows: Vec<Vec<String>> = page
+        .lines()
+        .filter(|line| line.starts_with('|') && !line.starts_with("| |") && !line.starts_with("|--"))
+        .map(cells)
+        .collect();
+    assert!(rows.len() > 150, "only {} rows found", rows.len());
+    let troubles = read(&root().join("src/engine/sim/troubles.rs"));
+    let kinds_of_nights = read(&root().join("src/engine/sim/night.rs"));
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let [case, _, _, held] = &row[..] else { panic!("four cells are wanted: {row:?}") };
+        let reason = ["does not apply: ", "not held: "].iter().find_map(|why| held.strip_prefix(why));
+        let tests: Vec<&str> =
+            held.split('`').skip(1).step_by(2).filter(|name| name.contains("::")).collect();
+        if reason.is_none_or(str::is_empty) && tests.is_empty() {
+            wrong.push(format!("{case}: neither a test nor a reason"));
+        }
+        wrong.extend(tests.iter().filter_map(|test| Some(format!("{case}: {}", missing(test)?))));
+        for name in held.split('"').skip(1).step_by(2).filter(|_| held.contains("::nights`")) {
+            let quoted = format!("{name:?}");
+            if !troubles.contains(&quoted) && !kinds_of_nights.contains(&quoted) {
+                wrong.push(format!("{case}: no night has {quoted}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "docs/faults.md:\n{}", wrong.join("\n"));
+}
+
+/// What is wrong with the name of a test, `file::function` as the page writes it.
+fn missing(test: &str) -> Option<String> {
+    let (file, name) = test.split_once("::")?;
+    let Ok(source) = fs::read_to_string(root().join(file)) else { return Some(format!("no file {file}")) };
+    let Some((before, _)) = source.split_once(&format!("fn {name}(")) else {
+        return Some(format!("no test {name} in {file}"));
+    };
+    // Those against real Kafka have a list of their own instead of an attribute.
+    let is_listed = file.starts_with("tests/kafka/");
+    let attributes = before.rsplit("\n\n").next().unwrap_or_default();
+    (!is_listed && !attributes.contains("#[test]")).then(|| format!("{name} in {file} is no test"))
 }
 
 fn send_errors() -> Vec<(&'static str, SendErrorKind)> {
@@ -214,7 +260,11 @@ fn rows<'a>(text: &'a str, heading: &'a str) -> impl Iterator<Item = Vec<String>
     let mut below = text.lines().skip_while(move |line| line.trim_start_matches('#').trim() != heading);
     assert!(below.next().is_some(), "docs/errors.md has no heading {heading:?}");
     let table = below.skip_while(move |line| !is_row(line)).take_while(is_row).skip(2);
-    table.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect())
+    table.map(cells)
+}
+
+fn cells(row: &str) -> Vec<String> {
+    row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
 }
 
 fn unquoted(cell: &str) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Reads the source as text: paths that begin with `crate`, `super`, `self` or a name that these brought in, in `use` and
 //! in the middle of code. A re-export is followed to the file that defines what it names, so that nothing climbs under
-//! another's name. What is compiled for tests alone is not looked at, nor is `testing/`, which stands beside the house.
+//! another's name. What is compiled for tests alone is not looked at, nor are `testing/` and `fuzzing/`, which stand beside the house.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -56,7 +56,7 @@ impl Floor {
             ("engine", _) => Self::Engine,
             ("net", _) => Self::Net,
             ("producer" | "transaction", _) => Self::Producer,
-            ("testing", _) => Self::Testing,
+            ("testing" | "fuzzing", _) => Self::Testing,
             _ => return None,
         })
     }

@@ -43,6 +43,31 @@ const SEQUENCES: &str = "src/engine/accumulator/sequences.rs";
 const VERDICT: &str = "src/engine/verdict.rs";
 
 const MUTANTS: &[Mutant] = &[
+    // ---- what a mad cluster says
+    mutant(
+        "every newer leader is tried at once",
+        ACCUMULATOR,
+        "queue.leader_epoch > batch.attempt_epoch && !batch.hurried",
+        "queue.leader_epoch > batch.attempt_epoch",
+    ),
+    mutant(
+        "records may go to partitions that are not there any more",
+        ACCUMULATOR,
+        ".filter(|queue| queue.exists)",
+        ".filter(|queue| queue.exists || queue.topic.0 < u32::MAX)",
+    ),
+    mutant(
+        "a producer id is taken a second time",
+        ENGINE,
+        "self.last_producer_id == Some(answer.producer_id)",
+        "self.last_producer_id == Some(-answer.producer_id)",
+    ),
+    mutant(
+        "nobody else is asked for metadata",
+        METADATA,
+        "return Some(asked + self.patience);",
+        "return Some(asked + self.patience * 1_000);",
+    ),
     // ---- numbers
     mutant(
         "a retry gets new numbers",
@@ -312,6 +337,7 @@ fn notice(copy: &Path) -> io::Result<Option<String>> {
             "--nocapture",
             "engine::sim::nights",
             "engine::sim::museum",
+            "engine::sim::catalogue",
         ])
         .current_dir(copy)
         .env("CARGO_TARGET_DIR", copy.with_extension("target"))
@@ -326,19 +352,20 @@ fn notice(copy: &Path) -> io::Result<Option<String>> {
     if output.status.success() {
         return Ok(None);
     }
-    let museum = said.lines().filter(|line| line.contains("::museum::") && line.ends_with("FAILED")).count();
+    let is_scripted = |line: &str| line.contains("::museum::") || line.contains("::catalogue::");
+    let scripted = said.lines().filter(|line| is_scripted(line) && line.ends_with("FAILED")).count();
     let story = said.lines().find_map(|line| line.strip_prefix("night ")?.split_once(' '));
     Ok(match story {
         Some((seed, story)) => {
             let nights = seed.parse::<u64>().map_or(0, |seed| seed + 1);
             let story: String = story.chars().take(160).collect();
-            Some(format!("after {nights} nights, {museum} in the museum: {story}"))
+            Some(format!("after {nights} nights, and by {scripted} with a script: {story}"))
         }
         // The process itself did not survive: an assertion of the hand-off's own, met twice.
         None if !said.contains("test result") => {
             Some("at once, by an assertion that ends the process".into())
         }
-        None => Some(format!("by no night, {museum} in the museum")),
+        None => Some(format!("by {scripted} nights with a script alone")),
     })
 }
 

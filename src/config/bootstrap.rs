@@ -2,12 +2,20 @@
 
 use std::net::Ipv6Addr;
 
-/// Splits `host:port`; the host of `[::1]:9092` is `::1`.
-pub(super) fn parse(entry: &str) -> Result<(String, u16), String> {
+/// Splits `host:port`; the host of `[::1]:9092` is `::1`. In front may stand the name of a listener, which means nothing
+/// as in Java, unless it promises another `protocol` than there will be.
+pub(super) fn parse(entry: &str, protocol: &str) -> Result<(String, u16), String> {
     let address = match entry.split_once("://") {
-        Some((scheme, address))
-            if scheme.chars().all(|c| c.is_ascii_alphanumeric() || "-.%_".contains(c)) =>
+        Some((listener, address))
+            if listener.chars().all(|c| c.is_ascii_alphanumeric() || "-.%_".contains(c)) =>
         {
+            let promised = PROTOCOLS.iter().find(|known| known.eq_ignore_ascii_case(listener));
+            if let Some(promised) = promised.filter(|promised| **promised != protocol) {
+                return Err(format!(
+                    "{entry:?} promises {promised}, and security.protocol is {protocol}: that setting alone decides; \
+                     correct it, or leave the prefix out"
+                ));
+            }
             address
         }
         Some(_) => return Err(format!("the prefix of {entry:?} is not the name of a listener")),
@@ -46,6 +54,8 @@ pub(super) fn parse(entry: &str) -> Result<(String, u16), String> {
     }
 }
 
+const PROTOCOLS: [&str; 4] = ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"];
+
 fn no_port(entry: &str) -> String {
     format!("{entry:?} has no port: host:port is expected, and Kafka's usual port is 9092")
 }
@@ -63,11 +73,13 @@ mod tests {
             ("[::1]:9", "::1", 9),
             ("[fe80::1%eth0]:9092", "fe80::1%eth0", 9092),
             ("PLAINTEXT://broker:9092", "broker", 9092),
-            ("SASL_SSL://[2001:db8::2]:9093", "2001:db8::2", 9093),
+            ("plaintext://broker:9092", "broker", 9092),
+            ("EXTERNAL-1://[2001:db8::2]:9093", "2001:db8::2", 9093),
             ("://broker:09092", "broker", 9092),
         ] {
-            assert_eq!(parse(entry), Ok((host.to_owned(), port)), "{entry}");
+            assert_eq!(parse(entry, "PLAINTEXT"), Ok((host.to_owned(), port)), "{entry}");
         }
+        assert_eq!(parse("ssl://broker:9093", "SSL"), Ok(("broker".to_owned(), 9093)));
     }
 
     #[test]
@@ -91,8 +103,10 @@ mod tests {
             ("[::1:9092", "closing bracket"),
             ("[host]:9092", "IPv6"),
             ("a b://host:9092", "prefix"),
+            ("SSL://host:9092", "promises SSL, and security.protocol is PLAINTEXT"),
+            ("sasl_ssl://host:9092", "promises SASL_SSL"),
         ] {
-            let problem = parse(entry).expect_err(entry);
+            let problem = parse(entry, "PLAINTEXT").expect_err(entry);
             assert!(problem.contains(fault) && problem.contains(entry), "{entry}: {problem}");
         }
     }

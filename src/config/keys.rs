@@ -242,8 +242,11 @@ pub(super) fn missing(features: &[&str]) -> Option<String> {
 
 /// The table's key whose name is nearest to `name`, if it is near enough to be a slip.
 fn nearest(name: &str) -> Option<(&'static Key, usize)> {
+    // So many letters must be added or removed at the least.
+    let letters = name.chars().count();
+    let similar = all().filter(|key| letters.abs_diff(key.name.len()) * 3 <= key.name.len());
     let (key, distance) =
-        all().map(|key| (key, edit_distance(name, key.name))).min_by_key(|&(_, distance)| distance)?;
+        similar.map(|key| (key, edit_distance(name, key.name))).min_by_key(|&(_, distance)| distance)?;
     (distance * 3 <= key.name.len()).then_some((key, distance))
 }
 
@@ -408,7 +411,8 @@ pub(super) static GROUPS: &[Group] = &[
                 "Where to ask for the cluster's brokers first: `host:port`, several separated by commas. \
                  One that answers is enough, as it names all the others; more than one lets the producer \
                  start while a broker is down. An IPv6 address stands in brackets, `[::1]:9092`, and a \
-                 prefix like `PLAINTEXT://` is ignored. Required.",
+                 prefix like `PLAINTEXT://` is ignored, unless it promises another protocol than \
+                 `security.protocol`, which is an error. Required.",
             ),
             long_ms(
                 "bootstrap.resolve.timeout.ms",
@@ -780,7 +784,8 @@ pub(super) static GROUPS: &[Group] = &[
                 "540000",
                 "0.9",
                 "A connection that carried nothing for so long is closed, before the broker does it after \
-                 10 minutes. A negative value never closes one.",
+                 10 minutes. A negative value never closes one; 0, with which Java's producer cannot work, is an \
+                 error.",
             ),
             int(
                 "send.buffer.bytes",

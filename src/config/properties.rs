@@ -7,10 +7,10 @@ use std::fmt;
 
 /// A line that is no property.
 #[derive(Debug, PartialEq)]
-pub(super) struct Malformed {
+pub(crate) struct Malformed {
     /// Counted from 1; where the property begins.
-    pub(super) line: usize,
-    pub(super) what: &'static str,
+    pub(crate) line: usize,
+    pub(crate) what: &'static str,
 }
 
 impl fmt::Display for Malformed {
@@ -22,7 +22,7 @@ impl fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 /// The names and values in a file, in order; a name may occur more than once.
-pub(super) fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<(String, String)>, Malformed> {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text).to_owned(),
         Err(_) => bytes.iter().copied().map(char::from).collect(),

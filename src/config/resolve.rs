@@ -227,9 +227,10 @@ impl<'a> Reader<'a> {
         if entries.is_empty() {
             self.refuse(NAME, "must name at least one broker, as host:port");
         }
+        let protocol = self.text("security.protocol").unwrap_or("PLAINTEXT").to_owned();
         let mut addresses = Vec::with_capacity(entries.len());
         for entry in entries {
-            match bootstrap::parse(&entry) {
+            match bootstrap::parse(&entry, &protocol) {
                 Ok(address) => addresses.push(address),
                 Err(problem) => self.refuse(NAME, problem),
             }
@@ -243,6 +244,13 @@ impl<'a> Reader<'a> {
             if let Some(problem) = keys::missing(self.features(name)) {
                 self.refuse(name, problem);
             }
+        }
+        if self.number("connections.max.idle.ms") == Some(0) {
+            self.refuse(
+                "connections.max.idle.ms",
+                "must not be 0: a connection would be closed before anything is sent on it; a negative value \
+                 keeps idle connections open",
+            );
         }
         if self.text("client.dns.lookup") == Some("resolve_canonical_bootstrap_servers_only") {
             self.refuse(
@@ -642,7 +650,6 @@ mod tests {
         assert_eq!(s.client_rack, "r1");
         assert_eq!(settings(&[("acks", "0")]).acks, 0);
         assert_eq!(settings(&[("acks", "-1")]).acks, -1);
-        assert_eq!(settings(&[("connections.max.idle.ms", "0")]).connections_max_idle, Some(Duration::ZERO));
     }
 
     #[test]
@@ -663,6 +670,7 @@ mod tests {
             ("max.request.size", "-1"),
             ("delivery.timeout.ms", "-1"),
             ("metadata.max.idle.ms", "10"),
+            ("connections.max.idle.ms", "0"),
             ("metadata.recovery.strategy", "perhaps"),
             ("client.dns.lookup", "all"),
             ("client.dns.lookup", "resolve_canonical_bootstrap_servers_only"),

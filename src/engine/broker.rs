@@ -42,6 +42,8 @@ pub(super) struct Broker<P> {
     setup_failures: u32,
     pub(super) retry_at: Option<Instant>,
     last_attempt: Option<Instant>,
+    /// When it was last said aloud that it cannot be reached.
+    reported: Option<Instant>,
     pub(super) throttled_until: Option<Instant>,
     /// The newest version of ApiVersions that it understands, as far as is known.
     pub(super) greets_in: i16,
@@ -97,7 +99,9 @@ pub(super) struct Versions {
 
 impl Versions {
     pub(super) fn new(answer: &ApiVersionsResponse) -> Self {
-        Self { offered: answer.api_keys.clone() }
+        // A list can be long, and is looked through for every request.
+        let ours = |key| ApiKey::ALL.iter().any(|api| api.key() == key);
+        Self { offered: answer.api_keys.iter().filter(|(key, ..)| ours(*key)).copied().collect() }
     }
 
     /// The newest version both sides know, or why there is none.
@@ -179,10 +183,12 @@ impl<P> Session<P> {
 
 impl<P> Broker<P> {
     fn new(host: Arc<str>, port: u16, node: i32, rack: Option<String>) -> Self {
+        // As in bootstrap.servers: an IPv6 address has brackets.
+        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let label = if node < 0 {
-            format!("{host}:{port} (bootstrap)").into()
+            format!("{address} (bootstrap)").into()
         } else {
-            format!("{host}:{port} (node {node})").into()
+            format!("{address} (node {node})").into()
         };
         Self {
             host,
@@ -194,6 +200,7 @@ impl<P> Broker<P> {
             setup_failures: 0,
             retry_at: None,
             last_attempt: None,
+            reported: None,
             throttled_until: None,
             greets_in: ApiKey::ApiVersions.max_version(),
             listed: true,
@@ -286,7 +293,10 @@ impl<P> Brokers<P> {
                 broker.listed = false;
             }
         }
-        for broker in answer {
+        if complete && self.nodes.len() > MOST_BROKERS {
+            self.nodes.retain(|node, broker| *node < 0 || !matches!(broker.link, Link::Down));
+        }
+        for broker in answer.iter().take(MOST_BROKERS) {
             if !makes_sense(broker) {
                 log::warn!(
                     "ignoring broker {} at {:?}:{}: not an address",
@@ -335,15 +345,18 @@ impl<P> Brokers<P> {
         }
     }
 
-    /// A node to ask something that any broker can answer: the ready one with the least to do. `Err`: the best one to
-    /// dial, if any may be dialed now and none is being dialed.
+    /// A node to ask something that any broker can answer: the ready one with the least to do. One that has owed an answer
+    /// for as long as `patience` comes last, or not at all if it is to be done `promptly`. `Err`: the best one to dial,
+    /// if any may be dialed now and none is being dialed.
     pub(super) fn least_loaded(
         &mut self,
         now: Instant,
         max_in_flight: usize,
+        patience: Duration,
+        promptly: bool,
         random: u64,
     ) -> Result<i32, Option<i32>> {
-        let mut best: Option<(usize, i32)> = None;
+        let mut best: Option<((bool, usize), i32)> = None;
         let mut dialing = false;
         let mut dialable: Option<(Option<Instant>, i32)> = None;
         let start = (random % self.nodes.len().max(1) as u64) as usize;
@@ -363,7 +376,12 @@ impl<P> Brokers<P> {
                 }
                 _ => {
                     if let Some(session) = broker.can_take(now, max_in_flight) {
-                        let load = session.in_flight.len();
+                        let owes =
+                            session.in_flight.front().is_some_and(|oldest| oldest.sent + patience <= now);
+                        let load = (owes, session.in_flight.len());
+                        if promptly && owes {
+                            continue;
+                        }
                         if best.is_none_or(|(least, _)| load < least) {
                             best = Some((load, node));
                         }
@@ -444,6 +462,10 @@ impl<P> Brokers<P> {
         if !was_ready {
             broker.setup_failures = broker.setup_failures.saturating_add(1);
         }
+        let is_news = !was_ready && broker.reported.is_none_or(|at| at + REPORTED_EVERY <= now);
+        if is_news {
+            broker.reported = Some(now);
+        }
         let mut requests = Vec::new();
         match std::mem::replace(&mut broker.link, Link::Down) {
             Link::ExpectApiVersions { session, .. } | Link::Ready(session) => {
@@ -452,7 +474,7 @@ impl<P> Brokers<P> {
             }
             Link::Down | Link::Dialing { .. } => {}
         }
-        Some(Lost { node, requests, label: Arc::clone(&broker.label) })
+        Some(Lost { node, requests, label: Arc::clone(&broker.label), is_unreachable: is_news })
     }
 
     /// Connections whose time for dialing, for answering or for being idle is over, and why.
@@ -490,11 +512,19 @@ fn makes_sense(broker: &BrokerAnswer) -> bool {
         && !broker.host.contains('\0')
 }
 
+/// More than any cluster has: what answers may make us keep. Nodes that are gone are kept up to here, for their backoff.
+const MOST_BROKERS: usize = 10_000;
+
+/// Somebody should look at a broker that cannot be reached, but need not be told with every attempt.
+const REPORTED_EVERY: Duration = Duration::from_secs(60);
+
 /// What a lost connection leaves behind.
 pub(super) struct Lost<P> {
     pub(super) node: i32,
     pub(super) requests: Vec<P>,
     pub(super) label: Arc<str>,
+    /// It could not be reached, and that was not said for a while.
+    pub(super) is_unreachable: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -503,4 +533,91 @@ pub(super) enum Overdue {
     Request(ApiKey, Duration),
     Write,
     Idle,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    fn offering(api_keys: &[(i16, i16, i16)]) -> Versions {
+        Versions::new(&ApiVersionsResponse {
+            error: ErrorCode::NONE,
+            api_keys: api_keys.to_vec(),
+            throttle_time_ms: 0,
+            finalized_features: Vec::new(),
+            finalized_features_epoch: -1,
+        })
+    }
+
+    #[test]
+    fn what_a_broker_offers_is_not_believed_blindly() {
+        let enormous: Vec<_> = (1..=i16::MAX).map(|key| (key, 0, 9)).collect();
+        for (offered, says) in [
+            (&[][..], "does not offer Produce at all"),
+            (&enormous[..], "does not offer Produce at all"),
+            (&[(0, 9, 3)], "versions 9 to 3"),
+            (&[(0, i16::MIN, -1)], "versions -32768 to -1"),
+            (&[(0, 0, 2)], "versions 0 to 2"),
+            (&[(0, 30, i16::MAX)], "versions 30 to 32767"),
+            // Of two ranges the first counts.
+            (&[(0, 0, 1), (0, 3, 12)], "versions 0 to 1"),
+        ] {
+            let reason = offering(offered).usable(ApiKey::Produce, i16::MAX).unwrap_err();
+            assert!(reason.contains(says), "{says}: {reason}");
+        }
+        for (offered, at_most, version) in [
+            ((0, 0, i16::MAX), i16::MAX, ApiKey::Produce.max_version()),
+            ((0, i16::MIN, 5), i16::MAX, 5),
+            ((0, 3, 13), 12, 12),
+        ] {
+            assert_eq!(offering(&[offered]).usable(ApiKey::Produce, at_most), Ok(version));
+        }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "an `Instant` to begin with comes from nowhere else")]
+    fn that_a_broker_cannot_be_reached_is_news_once_a_minute() {
+        let mut brokers = Brokers::<()>::new(&[("::1".into(), 9092), ("b".into(), 9092)]);
+        let begun = Instant::now();
+        let mut fails = |node, second| {
+            let now = begun + Duration::from_secs(second);
+            let (conn, _) = brokers.dial(now, node, |_| Duration::ZERO);
+            let lost = brokers.lost(now, conn, |_| Duration::ZERO).expect("it was dialed");
+            (lost.label.to_string(), lost.is_unreachable)
+        };
+        for (node, second, is_news) in
+            [(-1, 0, true), (-1, 1, false), (-2, 1, true), (-1, 59, false), (-1, 60, true), (-1, 100, false)]
+        {
+            let label = if node == -1 { "[::1]:9092 (bootstrap)" } else { "b:9092 (bootstrap)" };
+            assert_eq!(fails(node, second), (label.to_owned(), is_news), "{second} s");
+        }
+    }
+
+    #[test]
+    fn brokers_without_end_are_not_kept() {
+        let mut brokers = Brokers::<()>::new(&[("boot".into(), 9092)]);
+        for round in 0..5 {
+            let answer: Vec<BrokerAnswer> = (0..12_000)
+                .map(|i| BrokerAnswer {
+                    node_id: round * 20_000 + i,
+                    host: "h".into(),
+                    port: 9092,
+                    rack: None,
+                })
+                .collect();
+            brokers.update(&answer, true);
+            assert!(brokers.nodes.len() <= 2 * MOST_BROKERS + 1, "{}", brokers.nodes.len());
+            assert!(brokers.nodes.contains_key(&-1) && brokers.nodes.contains_key(&(round * 20_000)));
+        }
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "an `Instant` to begin with comes from nowhere else")]
+    fn correlation_ids_begin_again_before_they_run_out() {
+        let mut session = Session::<()>::new(ConnId(0), Instant::now());
+        session.next_correlation = i32::MAX - 9;
+        let ids: Vec<i32> = (0..4).map(|_| session.next_correlation()).collect();
+        assert_eq!(ids, [i32::MAX - 9, i32::MAX - 8, 0, 1]);
+    }
 }

@@ -30,7 +30,12 @@ pub(super) struct Metadata {
     failures: u32,
     /// Answers in a row that brought nothing new although something was missing.
     fruitless: u32,
-    in_flight: bool,
+    /// When the request went out whose answer is awaited.
+    asked: Option<Instant>,
+    /// Requests that were neither answered nor given up: that one, and those that were not waited for any longer.
+    outstanding: u32,
+    /// How long an answer is waited for before somebody else is asked as well.
+    patience: Duration,
     /// Something was asked for that the request under way does not ask for.
     want_again: bool,
     pub(super) cluster_id: Option<String>,
@@ -66,10 +71,12 @@ pub(super) struct Leadership {
     pub(super) leader: Option<i32>,
     pub(super) epoch: i32,
     pub(super) recreated: bool,
+    /// The partition is among those that the topic has.
+    pub(super) exists: bool,
 }
 
 impl Metadata {
-    pub(super) fn new(now: Instant, max_age: Duration, max_idle: Duration) -> Self {
+    pub(super) fn new(now: Instant, max_age: Duration, max_idle: Duration, patience: Duration) -> Self {
         Self {
             max_age,
             max_idle,
@@ -80,7 +87,9 @@ impl Metadata {
             not_before: now,
             failures: 0,
             fruitless: 0,
-            in_flight: false,
+            asked: None,
+            outstanding: 0,
+            patience,
             want_again: false,
             cluster_id: None,
             given_up: None,
@@ -142,13 +151,13 @@ impl Metadata {
     /// What an answer that is under way says may be outdated already: another one is needed after it.
     pub(super) fn want_newer(&mut self, now: Instant) {
         self.want(now);
-        self.want_again |= self.in_flight;
+        self.want_again |= self.asked.is_some();
     }
 
-    /// When the next request is due; `None` while one is under way or nothing is tracked.
+    /// When the next request is due; `None` while nothing is tracked.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        if self.in_flight {
-            return None;
+        if let Some(asked) = self.asked {
+            return Some(asked + self.patience);
         }
         if self.wanted_since.is_some() {
             return Some(self.not_before);
@@ -170,9 +179,15 @@ impl Metadata {
         self.wanted_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
+    /// Whether an answer is awaited, so that another request would be for want of patience.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// A request for every tracked topic goes out.
-    pub(super) fn begin(&mut self) -> Vec<Arc<str>> {
-        self.in_flight = true;
+    pub(super) fn begin(&mut self, now: Instant) -> Vec<Arc<str>> {
+        self.asked = Some(now);
+        self.outstanding += 1;
         self.topics.values().map(|t| Arc::clone(&t.name)).collect()
     }
 
@@ -181,9 +196,18 @@ impl Metadata {
         self.failures
     }
 
-    /// The request under way was not answered, or could not even be sent. The next one waits for `pause`.
+    /// A request was not answered, or not with what was asked for. Unless the answer has come from elsewhere, or may
+    /// still come, the next one waits for `pause`.
     pub(super) fn fail(&mut self, now: Instant, pause: Duration) {
-        self.in_flight = false;
+        self.outstanding -= 1;
+        if self.asked.is_some() && self.outstanding == 0 {
+            self.postpone(now, pause);
+        }
+    }
+
+    /// The next request waits for `pause`.
+    pub(super) fn postpone(&mut self, now: Instant, pause: Duration) {
+        self.asked = None;
         self.want(now);
         self.not_before = now + pause;
         self.failures = self.failures.saturating_add(1);
@@ -199,12 +223,18 @@ impl Metadata {
         pause: impl Fn(u32) -> Duration,
         keep: impl Fn(TopicId) -> bool,
     ) -> Vec<Leadership> {
-        self.in_flight = false;
+        self.asked = None;
+        self.outstanding -= 1;
         self.failures = 0;
         self.last_success = Some(now);
         self.wanted_since = None;
         self.last_error = None;
-        if answer.cluster_id.is_some() {
+        if let Some(cluster) = &answer.cluster_id {
+            if let Some(before) = self.cluster_id.as_ref().filter(|before| *before != cluster) {
+                log::warn!(
+                    "the cluster was called {before} before and is called {cluster} now: do the brokers belong together?"
+                );
+            }
             self.moved |= self.given_up.take().is_some_and(|given_up| answer.cluster_id != Some(given_up));
             self.cluster_id.clone_from(&answer.cluster_id);
         }
@@ -259,8 +289,9 @@ impl Metadata {
         }
         known.leader = Some(leader);
         known.epoch = epoch;
+        let change = known.leadership(id, partition as usize, false);
         topic.view = None;
-        Some(Leadership { topic: id, partition, leader: Some(leader), epoch, recreated: false })
+        Some(change)
     }
 
     /// The topic's id on the brokers; zero while it is not known.
@@ -318,7 +349,7 @@ impl Topic {
             as usize;
         for (index, gone) in self.partitions.iter_mut().enumerate().skip(count) {
             gone.leader = None;
-            changes.push(gone.leadership(id, index, recreated));
+            changes.push(Leadership { exists: false, ..gone.leadership(id, index, recreated) });
         }
         self.partitions.resize(count, Partition::UNKNOWN);
         let mut incomplete = false;
@@ -375,7 +406,8 @@ impl Partition {
     const UNKNOWN: Self = Self { leader: None, epoch: -1, replicas: Vec::new(), isr: Vec::new() };
 
     fn leadership(&self, topic: TopicId, index: usize, recreated: bool) -> Leadership {
-        Leadership { topic, partition: index as i32, leader: self.leader, epoch: self.epoch, recreated }
+        let (leader, epoch) = (self.leader, self.epoch);
+        Leadership { topic, partition: index as i32, leader, epoch, recreated, exists: true }
     }
 }
 

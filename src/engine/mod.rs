@@ -90,6 +90,10 @@ pub(crate) struct Engine {
     /// `socket.connection.setup.timeout.ms`, which grows like a backoff.
     setup: Backoff,
     producer_id: ProducerId,
+    /// The last one that was given out. No cluster gives it out again, unless it is another one.
+    last_producer_id: Option<i64>,
+    /// Why there is none yet.
+    no_id_because: Option<String>,
     actions: VecDeque<Action>,
     settling: Settling,
     /// Records that failed in this turn: how many, and the first error.
@@ -153,12 +157,19 @@ impl Engine {
         };
         Self {
             accumulator: Accumulator::new(limits),
-            metadata: Metadata::new(now, settings.metadata_max_age, settings.metadata_max_idle),
+            metadata: Metadata::new(
+                now,
+                settings.metadata_max_age,
+                settings.metadata_max_idle,
+                patience(&settings),
+            ),
             brokers: Brokers::new(&settings.bootstrap),
             retry: Backoff::new(settings.retry_backoff),
             reconnect: Backoff::new(settings.reconnect_backoff),
             setup: Backoff::new(settings.setup_timeout),
             producer_id,
+            last_producer_id: None,
+            no_id_because: None,
             actions: VecDeque::new(),
             settling: Settling::new(),
             lost: None,
@@ -270,8 +281,7 @@ impl Engine {
                 self.hang_up(now, conn, "it sent an answer that nobody asked for");
                 return;
             };
-            let cap = largest_answer(oldest.api);
-            match session.frames.next(cap) {
+            match session.frames.next(oldest.api) {
                 Ok(None) => return,
                 Ok(Some(frame)) => {
                     let request = session.in_flight.pop_front().expect("looked at above");
@@ -407,17 +417,18 @@ impl Engine {
         if !self.metadata.is_due(now) {
             return;
         }
-        let Some(node) = self.any_broker(now) else { return };
+        let Some(node) = self.any_broker(now, self.metadata.is_awaited()) else { return };
         let version = match self.usable(node, ApiKey::Metadata) {
             Ok(version) => version,
             Err(reason) => {
-                self.metadata_failed(now);
+                let pause = self.pause_of_metadata();
+                self.metadata.postpone(now, pause);
                 self.negotiate_anew(now, node, &reason);
                 self.note_metadata_error(reason);
                 return;
             }
         };
-        let names = self.metadata.begin();
+        let names = self.metadata.begin(now);
         let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         let request = MetadataRequest { topics: Some(&names), allow_auto_topic_creation: true };
         self.request(now, node, ApiKey::Metadata, version, Purpose::Metadata, |out| {
@@ -425,12 +436,12 @@ impl Engine {
         });
     }
 
-    /// A broker that can be asked now. If there is none, one is dialed.
-    fn any_broker(&mut self, now: Instant) -> Option<i32> {
-        let max = self.settings.max_in_flight;
+    /// A broker that can be asked now. If there is none, one is dialed. `promptly`: not one that keeps others waiting.
+    fn any_broker(&mut self, now: Instant, promptly: bool) -> Option<i32> {
+        let (max, patience) = (self.settings.max_in_flight, patience(&self.settings));
         for _ in 0..2 {
             let random = self.random.next();
-            match self.brokers.least_loaded(now, max, random) {
+            match self.brokers.least_loaded(now, max, patience, promptly, random) {
                 Ok(node) => return Some(node),
                 Err(Some(node)) => {
                     self.dial(now, node);
@@ -481,7 +492,7 @@ impl Engine {
         if !self.id_is_due(now) {
             return;
         }
-        let Some(node) = self.any_broker(now) else { return };
+        let Some(node) = self.any_broker(now, false) else { return };
         let version = match self.usable(node, ApiKey::InitProducerId) {
             Ok(version) => version,
             Err(reason) => {
@@ -506,16 +517,15 @@ impl Engine {
         let pause = self.retry.delay(failures, self.random.next());
         self.producer_id =
             ProducerId::Wanted { not_before: now + pause, failures: failures.saturating_add(1) };
+        let what = "asking for a producer id (enable.idempotence)";
+        let message = message.map_or_else(|| what.to_owned(), |message| format!("{what}: {message}"));
         if code.is_retriable() {
-            log::debug!("no producer id yet: {code}");
+            log::debug!("{message}: {code}");
+            self.no_id_because = Some(format!("{} ({message})", code.name().unwrap_or("an unknown error")));
             return;
         }
-        log::warn!("no producer id: {code}");
-        let message = Some(match message {
-            Some(message) => format!("asking for a producer id (enable.idempotence): {message}"),
-            None => "asking for a producer id (enable.idempotence)".into(),
-        });
-        self.fail_all(now, &DeliveryCause::Broker { code, message });
+        log::warn!("{message}: {code}");
+        self.fail_all(now, &DeliveryCause::Broker { code, message: Some(message) });
     }
 
     // ---- answers
@@ -603,6 +613,7 @@ impl Engine {
             // The id may be another producer's here. In the cluster that was left it is still ours, so it must be
             // certain that this is another one: whatever may lie there is sent again under other numbers.
             self.accumulator.forget_identity(now);
+            self.last_producer_id = None;
         }
         for change in changes {
             self.lead(now, change);
@@ -621,8 +632,14 @@ impl Engine {
         } else if answer.producer_id < 0 || answer.producer_epoch < 0 {
             let nonsense = format!("producer id {} epoch {}", answer.producer_id, answer.producer_epoch);
             return Err((Purpose::InitProducerId, format!("it gave out {nonsense}")));
+        } else if self.last_producer_id == Some(answer.producer_id) {
+            // Its numbers are used, so what is sent under them would be taken for what was sent before.
+            let twice = format!("it gave out producer id {} a second time", answer.producer_id);
+            return Err((Purpose::InitProducerId, twice));
         } else {
             self.producer_id = ProducerId::Known;
+            self.last_producer_id = Some(answer.producer_id);
+            self.no_id_because = None;
             let identity = Identity { id: answer.producer_id, epoch: answer.producer_epoch };
             log::debug!("producer id {} epoch {}", identity.id, identity.epoch);
             self.accumulator.set_identity(now, Some(identity));
@@ -631,8 +648,12 @@ impl Engine {
     }
 
     fn metadata_failed(&mut self, now: Instant) {
-        let pause = self.retry.delay(self.metadata.failures(), self.random.next());
+        let pause = self.pause_of_metadata();
         self.metadata.fail(now, pause);
+    }
+
+    fn pause_of_metadata(&mut self) -> Duration {
+        self.retry.delay(self.metadata.failures(), self.random.next())
     }
 
     /// What becomes of a request that will not be answered.
@@ -642,7 +663,7 @@ impl Engine {
             Purpose::Metadata => self.metadata_failed(now),
             Purpose::InitProducerId => {
                 if let ProducerId::Requested { failures } = self.producer_id {
-                    self.no_producer_id(now, failures, ErrorCode::NETWORK_EXCEPTION, None);
+                    self.no_producer_id(now, failures, ErrorCode::NETWORK_EXCEPTION, Some(cause.to_owned()));
                 }
             }
             Purpose::Produce(sent) => self.produce_unanswered(now, node, sent, cause),
@@ -664,6 +685,7 @@ impl Engine {
         let rack = self.settings.rack_aware.then_some(self.settings.client_rack.as_str());
         let in_rack = rack.is_some_and(|rack| self.brokers.in_rack(change.leader, rack));
         let place = (change.topic, change.partition);
+        self.accumulator.set_existing(place, change.exists);
         self.accumulator.set_leader(now, place, change.leader, change.epoch, in_rack, change.recreated);
     }
 
@@ -740,7 +762,16 @@ impl Engine {
         let Some(lost) = self.brokers.lost(now, conn, |failures| reconnect.delay(failures, random)) else {
             return;
         };
-        log::info!("no connection to {}: {cause}", lost.label);
+        if lost.is_unreachable {
+            let look_at =
+                if lost.node < 0 { "bootstrap.servers" } else { "the brokers' advertised.listeners" };
+            log::warn!(
+                "no connection to {}: {cause}; it is tried again and again (look at the network, the broker and {look_at})",
+                lost.label
+            );
+        } else {
+            log::info!("no connection to {}: {cause}", lost.label);
+        }
         for purpose in lost.requests {
             self.give_up(now, lost.node, purpose, cause);
         }
@@ -823,20 +854,17 @@ fn broken(api: ApiKey, error: &DecodeError) -> String {
     format!("its answer to {} makes no sense: {error}", api.name())
 }
 
-/// The most that an answer may take: beyond it a length is a mistake or an attack.
-fn largest_answer(api: ApiKey) -> usize {
-    match api {
-        ApiKey::ApiVersions | ApiKey::InitProducerId => 1 << 20,
-        ApiKey::Produce => 8 << 20,
-        ApiKey::Metadata => 64 << 20,
-    }
+/// How long a broker may owe an answer before it is asked last: three seconds by default. It may be stalled, and
+/// `request.timeout.ms` is a long time for whoever waits for metadata.
+fn patience(settings: &Settings) -> Duration {
+    settings.request_timeout / 10
 }
 
 /// Small, fast and the same for the same seed; jitter and the choice of partitions need no more.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -119,7 +119,7 @@ impl Chunk {
     }
 
     /// For a world with a clock of its own.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn set_opened(&mut self, opened: Instant) {
         self.opened = opened;
     }

@@ -18,7 +18,7 @@ pub(crate) struct Snapshot {
     pub(crate) version: u64,
     /// Indexed by [`TopicId`]; `None`, and what lies beyond the end, was never answered.
     pub(crate) topics: Vec<Option<Arc<TopicView>>>,
-    /// Why no newer metadata can be had at the moment: `cannot connect to 127.0.0.1:1: connection refused`.
+    /// Why no newer metadata can be had at the moment: `no connection to 127.0.0.1:1 (bootstrap): cannot connect: connection refused`.
     pub(crate) last_error: Option<String>,
 }
 

@@ -15,7 +15,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    fmt, io,
+    fmt, io, mem,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     sync::Arc,
     thread,
@@ -58,7 +58,7 @@ pub(crate) struct SocketOptions {
 pub(super) enum Outcome {
     /// The socket is registered under the connection's token.
     Connected(TcpStream, Peer),
-    /// Names the host, every address tried and what became of it.
+    /// Names every address tried and what became of it, but not the host: who asked knows it.
     Failed(String),
 }
 
@@ -122,7 +122,7 @@ impl Dialer {
     /// The poller reported something about the connection's socket.
     pub(super) fn handle_ready(&mut self, now: Instant, conn: ConnId) {
         let Some(mut dial) = self.dials.remove(&conn) else { return };
-        let State::ExpectConnection(attempt) = dial.state else {
+        let State::ExpectConnection(attempt) = mem::replace(&mut dial.state, State::ExpectAddresses) else {
             self.dials.insert(conn, dial);
             return;
         };
@@ -137,8 +137,7 @@ impl Dialer {
                 self.outcomes.push_back((conn, Outcome::Connected(attempt.stream, peer)));
             }
             Some(Err(e)) => {
-                dial.failures.push(format!("{}: {e}", attempt.address));
-                dial.state = State::ExpectAddresses;
+                dial.blame(attempt.address, &e);
                 self.connect_next(now, conn, dial);
             }
         }
@@ -154,14 +153,16 @@ impl Dialer {
             }
         }
         for (conn, mut dial) in self.take_dials(|dial| dial.expires() <= now) {
-            dial.failures.push(match &dial.state {
+            match &dial.state {
                 State::ExpectAddresses => {
-                    format!("the look-up of its name took longer than {}", dial.limit())
+                    let limit = dial.limit();
+                    dial.failures.push(format!("the look-up of its name took longer than {limit}"));
                 }
                 State::ExpectConnection(Attempt { address, share, .. }) => {
-                    format!("{address}: no answer within {share:.1?}, its share of {}", dial.limit())
+                    let why = format!("no answer within {share:.1?}, its share of {}", dial.limit());
+                    dial.blame(*address, &why);
                 }
-            });
+            }
             self.connect_next(now, conn, dial);
         }
     }
@@ -221,7 +222,8 @@ impl Dialer {
             let contenders = u32::try_from(dial.untried.len() + 1).unwrap_or(u32::MAX);
             let share = dial.deadline.saturating_duration_since(now) / contenders;
             if share.is_zero() {
-                dial.failures.push(format!("{address}: not tried, {} were over", dial.limit()));
+                let why = format!("not tried, {} were over", dial.limit());
+                dial.blame(address, &why);
                 continue;
             }
             match self.connect(conn, address) {
@@ -231,7 +233,7 @@ impl Dialer {
                     self.dials.insert(conn, dial);
                     return;
                 }
-                Err(e) => dial.failures.push(format!("{address}: {e}")),
+                Err(e) => dial.blame(address, &e),
             }
         }
         self.fail(conn, dial);
@@ -245,8 +247,8 @@ impl Dialer {
     }
 
     fn fail(&mut self, conn: ConnId, dial: Dial) {
-        let text = format!("cannot connect to {}:{}: {}", dial.host, dial.port, dial.failures.join("; "));
-        log::debug!("{text}");
+        let text = format!("cannot connect: {}", dial.failures.join("; "));
+        log::debug!("{}:{}: {text}", dial.host, dial.port);
         self.outcomes.push_back((conn, Outcome::Failed(text)));
     }
 }
@@ -317,6 +319,14 @@ struct Attempt {
 }
 
 impl Dial {
+    /// Notes what went wrong with an address, and which one it was, unless the host is that address.
+    fn blame(&mut self, address: SocketAddr, why: &dyn fmt::Display) {
+        self.failures.push(match self.host.parse::<IpAddr>() {
+            Ok(_) => why.to_string(),
+            Err(_) => format!("{address}: {why}"),
+        });
+    }
+
     fn awaits_addresses_of(&self, host: &str) -> bool {
         matches!(self.state, State::ExpectAddresses) && *self.host == *host
     }
@@ -539,25 +549,25 @@ mod tests {
         rig.dial(CONN, "broker", port);
         let text = rig.failure();
         for part in [
-            format!("cannot connect to broker:{port}: 127.0.0.1:{port}: "),
+            format!("cannot connect: 127.0.0.1:{port}: "),
             "refused".into(),
             format!("; 255.255.255.255:{port}: "),
         ] {
             assert!(text.contains(&part), "{part:?} is missing: {text}");
         }
+        rig.dial(ConnId(4), "127.0.0.1", port);
+        let text = rig.failure();
+        assert!(text.starts_with("cannot connect: ") && !text.contains("127.0.0.1"), "{text}");
     }
 
     #[test]
     fn a_name_without_an_address_fails_with_the_resolvers_words() {
         let mut rig = Rig::new(|_| Err(io::Error::other("no such host")));
         rig.dial(CONN, "nowhere", 9092);
-        assert_eq!(
-            rig.failure(),
-            "cannot connect to nowhere:9092: its name cannot be resolved: no such host"
-        );
+        assert_eq!(rig.failure(), "cannot connect: its name cannot be resolved: no such host");
         let mut rig = Rig::new(|_| Ok(Vec::new()));
         rig.dial(CONN, "nowhere", 9092);
-        assert_eq!(rig.failure(), "cannot connect to nowhere:9092: its name has no address");
+        assert_eq!(rig.failure(), "cannot connect: its name has no address");
     }
 
     /// A port whose listener is full: what knocks gets no answer.
@@ -611,7 +621,7 @@ mod tests {
         rig.skip();
         let text = rig.failure();
         let reason = "the look-up of its name took longer than 10s (socket.connection.setup.timeout.ms)";
-        assert_eq!(text, format!("cannot connect to broker:{port}: {reason}"));
+        assert_eq!(text, format!("cannot connect: {reason}"));
 
         rig.dial(ConnId(4), "broker", port);
         rig.dial(ConnId(5), "broker", port);

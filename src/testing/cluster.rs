@@ -22,7 +22,7 @@ use std::{
 use super::{
     Api, Batch, Fault, Injection, Record,
     audit::MAX_IN_FLIGHT,
-    model::{ClusterModel, ModelConfig, Reaction},
+    model::{ClusterModel, ModelConfig, Reaction, no_broker},
 };
 use crate::ErrorCode;
 
@@ -65,6 +65,7 @@ impl Cluster {
     }
 
     /// The address of one broker.
+    #[track_caller]
     pub fn address(&self, node: i32) -> SocketAddr {
         self.shared.lock().broker(node).address
     }
@@ -72,21 +73,25 @@ impl Cluster {
     // ---- topics and leaders -----------------------------------------------------------------------------------
 
     /// Creates a topic. Its partitions are led by the brokers in turn.
+    #[track_caller]
     pub fn create_topic(&self, name: &str, partitions: i32) {
         self.shared.lock().model.create_topic(name, partitions);
     }
 
     /// Deletes a topic with its records. Created again it has another id.
+    #[track_caller]
     pub fn delete_topic(&self, name: &str) {
         self.shared.lock().model.delete_topic(name);
     }
 
     /// Raises the number of partitions of a topic to `total`.
+    #[track_caller]
     pub fn add_partitions(&self, name: &str, total: i32) {
         self.shared.lock().model.add_partitions(name, total);
     }
 
     /// Makes another broker the leader of a partition. The old one answers NOT_LEADER_OR_FOLLOWER from now on.
+    #[track_caller]
     pub fn move_leader(&self, topic: &str, partition: i32, node: i32) {
         self.shared.lock().model.move_leader(topic, partition, node);
     }
@@ -103,18 +108,21 @@ impl Cluster {
 
     /// Sets the largest batch in bytes that a topic takes (`max.message.bytes`, 1,048,588 by default). A larger one is
     /// refused with MESSAGE_TOO_LARGE.
+    #[track_caller]
     pub fn set_max_message_bytes(&self, topic: &str, bytes: usize) {
         self.shared.lock().model.set_max_message_bytes(topic, bytes);
     }
 
     /// Sets whether the records of a topic get the broker's time when they are appended
     /// (`message.timestamp.type=LogAppendTime`), off by default.
+    #[track_caller]
     pub fn set_log_append_time(&self, topic: &str, on: bool) {
         self.shared.lock().model.set_log_append_time(topic, on);
     }
 
     /// Sets whether a topic is compacted (`cleanup.policy=compact`), off by default: then a record without a key is
     /// refused with INVALID_RECORD, and named in the answer. Nothing is ever compacted away.
+    #[track_caller]
     pub fn set_compacted(&self, topic: &str, on: bool) {
         self.shared.lock().model.set_compacted(topic, on);
     }
@@ -132,6 +140,7 @@ impl Cluster {
     /// Sets which versions of an API the brokers offer and serve, to resemble older ones. A request of another version
     /// is a [violation](Self::violations) and closes the connection, except that ApiVersions is answered with
     /// UNSUPPORTED_VERSION.
+    #[track_caller]
     pub fn set_versions(&self, api: Api, versions: RangeInclusive<i16>) {
         self.shared.lock().model.set_versions(api, versions);
     }
@@ -232,6 +241,7 @@ impl Cluster {
     }
 
     /// Closes the connections that a broker has now. It keeps accepting others.
+    #[track_caller]
     pub fn close_connections(&self, node: i32) {
         self.shared.lock().broker_mut(node).close_connections();
         self.shared.changed.notify_all();
@@ -239,11 +249,13 @@ impl Cluster {
 
     /// Lets a broker hang: it accepts connections, but from now on reads nothing and answers nothing. What was being
     /// read at this moment may still be read, but is not looked at.
+    #[track_caller]
     pub fn stall(&self, node: i32) {
         self.shared.lock().model.set_stalled(node, true);
     }
 
     /// Ends [`stall`](Self::stall): the broker goes on with what has piled up.
+    #[track_caller]
     pub fn resume(&self, node: i32) {
         self.shared.lock().model.set_stalled(node, false);
         self.shared.changed.notify_all();
@@ -253,6 +265,7 @@ impl Cluster {
     ///
     /// Nobody else notices, as in the first seconds after a crash: Metadata still names it. See
     /// [`fail_over`](Self::fail_over).
+    #[track_caller]
     pub fn stop(&self, node: i32) {
         self.shared.lock().broker(node);
         self.shared.stop(&[node]);
@@ -260,6 +273,7 @@ impl Cluster {
 
     /// Lets other brokers lead what `node` led, and Metadata name it no more, as a controller does some seconds after
     /// a broker crashed. A broker that is still running answers NOT_LEADER_OR_FOLLOWER then.
+    #[track_caller]
     pub fn fail_over(&self, node: i32) {
         self.shared.lock().model.fail_over(node);
     }
@@ -267,6 +281,7 @@ impl Cluster {
     /// Starts a broker again that was [stopped](Self::stop), at the same address. It leads what nobody else leads.
     ///
     /// Fails if something else has taken its port meanwhile.
+    #[track_caller]
     pub fn start_again(&self, node: i32) -> io::Result<()> {
         let address = {
             let state = self.shared.lock();
@@ -312,6 +327,7 @@ pub struct ClusterBuilder {
 
 impl ClusterBuilder {
     /// How many brokers there are, 1 by default. Their ids count from 1.
+    #[track_caller]
     pub fn brokers(mut self, brokers: i32) -> Self {
         assert!(brokers > 0, "a cluster has at least one broker, not {brokers}");
         self.config.brokers = brokers;
@@ -338,6 +354,7 @@ impl ClusterBuilder {
     }
 
     /// How many partitions a topic gets that is created when it is asked for (`num.partitions`), 1 by default.
+    #[track_caller]
     pub fn partitions(mut self, partitions: i32) -> Self {
         assert!(partitions > 0, "a topic has at least one partition, not {partitions}");
         self.config.partitions = partitions;
@@ -373,6 +390,7 @@ impl ClusterBuilder {
     }
 
     /// Starts the brokers, on free ports of 127.0.0.1.
+    #[track_caller]
     pub fn start(mut self) -> io::Result<Cluster> {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.config.epoch_millis = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
@@ -540,18 +558,17 @@ impl Shared {
 }
 
 impl State {
+    #[track_caller]
     fn broker(&self, node: i32) -> &Broker {
-        let count = self.brokers.len();
-        self.brokers
-            .get(&node)
-            .unwrap_or_else(|| panic!("no broker {node}: there are {count}, counted from 1"))
+        let Some(broker) = self.brokers.get(&node) else { no_broker(node, self.brokers.len()) };
+        broker
     }
 
+    #[track_caller]
     fn broker_mut(&mut self, node: i32) -> &mut Broker {
         let count = self.brokers.len();
-        self.brokers
-            .get_mut(&node)
-            .unwrap_or_else(|| panic!("no broker {node}: there are {count}, counted from 1"))
+        let Some(broker) = self.brokers.get_mut(&node) else { no_broker(node, count) };
+        broker
     }
 }
 

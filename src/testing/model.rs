@@ -243,6 +243,7 @@ impl ClusterModel {
     // ---- what a test may change -------------------------------------------------------------------------------
 
     /// Where clients reach a broker.
+    #[track_caller]
     pub(crate) fn set_address(&mut self, node: i32, host: &str, port: u16) {
         let node = self.node_mut(node);
         node.host = host.to_owned();
@@ -250,6 +251,7 @@ impl ClusterModel {
     }
 
     /// Creates a topic. Panics if it exists.
+    #[track_caller]
     pub(crate) fn create_topic(&mut self, name: &str, partitions: i32) {
         assert!(!self.topics.contains_key(name), "the topic {name:?} exists already");
         assert!(partitions > 0, "a topic has at least one partition, {name:?} was to have {partitions}");
@@ -267,12 +269,14 @@ impl ClusterModel {
     }
 
     /// Deletes a topic with its records. Creating it again gives it a new id. Panics if there is none.
+    #[track_caller]
     pub(crate) fn delete_topic(&mut self, name: &str) {
-        let topic = self.topics.remove(name).unwrap_or_else(|| panic!("no topic {name:?}"));
+        let Some(topic) = self.topics.remove(name) else { no_topic(name) };
         self.names_by_id.remove(&topic.id);
     }
 
     /// Raises a topic's number of partitions to `total`. Panics if it has more.
+    #[track_caller]
     pub(crate) fn add_partitions(&mut self, name: &str, total: i32) {
         let count = self.topic_mut(name).partitions.len() as i32;
         assert!(total >= count, "{name:?} has {count} partitions, it cannot shrink to {total}");
@@ -282,6 +286,7 @@ impl ClusterModel {
     }
 
     /// Makes `node` the leader of a partition, with the next epoch.
+    #[track_caller]
     pub(crate) fn move_leader(&mut self, name: &str, partition: i32, node: i32) {
         self.node_mut(node);
         let partition = self.partition_mut(name, partition);
@@ -293,6 +298,7 @@ impl ClusterModel {
     }
 
     /// Takes every partition from `node` and stops listing it, as a controller does with a broker that died.
+    #[track_caller]
     pub(crate) fn fail_over(&mut self, node: i32) {
         self.node_mut(node).listed = false;
         let heirs: Vec<i32> = self.nodes.iter().filter(|(_, node)| node.listed).map(|(id, _)| *id).collect();
@@ -307,6 +313,7 @@ impl ClusterModel {
     }
 
     /// Lists `node` again, and gives it the partitions that nobody leads.
+    #[track_caller]
     pub(crate) fn recover(&mut self, node: i32) {
         self.node_mut(node).listed = true;
         for partition in self.topics.values_mut().flat_map(|topic| &mut topic.partitions) {
@@ -318,21 +325,25 @@ impl ClusterModel {
     }
 
     /// Lets a broker read nothing and answer nothing, or ends that.
+    #[track_caller]
     pub(crate) fn set_stalled(&mut self, node: i32, stalled: bool) {
         self.node_mut(node).stalled = stalled;
     }
 
     /// The largest batch in bytes that a topic takes.
+    #[track_caller]
     pub(crate) fn set_max_message_bytes(&mut self, name: &str, bytes: usize) {
         self.topic_mut(name).max_message_bytes = bytes;
     }
 
     /// Whether a topic's records carry the broker's time (`message.timestamp.type=LogAppendTime`).
+    #[track_caller]
     pub(crate) fn set_log_append_time(&mut self, name: &str, on: bool) {
         self.topic_mut(name).log_append_time = on;
     }
 
     /// Whether a topic is compacted, and so takes no record without a key.
+    #[track_caller]
     pub(crate) fn set_compacted(&mut self, name: &str, on: bool) {
         self.topic_mut(name).compacted = on;
     }
@@ -359,6 +370,7 @@ impl ClusterModel {
     }
 
     /// Which versions of an API are offered and served. Panics beyond what this model can decode.
+    #[track_caller]
     pub(crate) fn set_versions(&mut self, api: Api, versions: RangeInclusive<i16>) {
         let known = api.default_versions();
         assert!(
@@ -409,7 +421,7 @@ impl ClusterModel {
     }
 
     /// The records of a topic by partition and offset; of one partition if it is given.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn records(&self, name: &str, partition: Option<i32>) -> Vec<super::Record> {
         let stored = self.stored(name, partition);
         stored.iter().flat_map(|(partition, batch)| batch.records(name, *partition)).collect()
@@ -658,22 +670,38 @@ impl ClusterModel {
         u128::from(next()) << 64 | u128::from(next())
     }
 
+    #[track_caller]
     fn node_mut(&mut self, node: i32) -> &mut Node {
         let count = self.nodes.len();
-        self.nodes
-            .get_mut(&node)
-            .unwrap_or_else(|| panic!("no broker {node}: there are {count}, counted from 1"))
+        let Some(node) = self.nodes.get_mut(&node) else { no_broker(node, count) };
+        node
     }
 
+    #[track_caller]
     fn topic_mut(&mut self, name: &str) -> &mut Topic {
-        self.topics.get_mut(name).unwrap_or_else(|| panic!("no topic {name:?}"))
+        let Some(topic) = self.topics.get_mut(name) else { no_topic(name) };
+        topic
     }
 
+    #[track_caller]
     fn partition_mut(&mut self, name: &str, partition: i32) -> &mut Partition {
-        let found = usize::try_from(partition).ok();
-        let found = found.and_then(|index| self.topic_mut(name).partitions.get_mut(index));
-        found.unwrap_or_else(|| panic!("the topic {name:?} has no partition {partition}"))
+        let partitions = &mut self.topic_mut(name).partitions;
+        let found = usize::try_from(partition).ok().and_then(|index| partitions.get_mut(index));
+        let Some(found) = found else { panic!("the topic {name:?} has no partition {partition}") };
+        found
     }
+}
+
+// Misuse is reported where it is: in the test, not here.
+
+#[track_caller]
+pub(super) fn no_broker(node: i32, count: usize) -> ! {
+    panic!("no broker {node}: there are {count}, counted from 1")
+}
+
+#[track_caller]
+fn no_topic(name: &str) -> ! {
+    panic!("no topic {name:?}")
 }
 
 impl Topic {

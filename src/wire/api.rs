@@ -12,7 +12,6 @@ pub(crate) enum ApiKey {
 }
 
 impl ApiKey {
-    #[cfg(test)]
     pub(crate) const ALL: [Self; 4] =
         [Self::Produce, Self::Metadata, Self::ApiVersions, Self::InitProducerId];
 
@@ -28,6 +27,21 @@ impl ApiKey {
             Self::Metadata => "Metadata",
             Self::ApiVersions => "ApiVersions",
             Self::InitProducerId => "InitProducerId",
+        }
+    }
+
+    /// The most bytes that an answer may take: what a peer can make us hold for a connection. Beyond it a length is a mistake
+    /// or an attack.
+    pub(crate) fn largest_answer(self) -> usize {
+        match self {
+            // Seven numbers.
+            Self::InitProducerId => 64 << 10,
+            // Some eighty ranges of versions, and features: a few KiB. Read before anybody is known.
+            Self::ApiVersions => 1 << 20,
+            // Some 50 bytes for a partition, and what a broker has to say about single records.
+            Self::Produce => 8 << 20,
+            // Some 50 bytes for a partition of the topics asked for: a million of them.
+            Self::Metadata => 64 << 20,
         }
     }
 

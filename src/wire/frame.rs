@@ -17,9 +17,11 @@ pub(crate) enum FrameError {
     #[error("the peer announced a response of {0} bytes: is it a Kafka broker?")]
     Negative(i32),
     #[error(
-        "the peer announced a response of {len} bytes, more than the {cap} expected at most: is it a Kafka broker?"
+        "the peer announced an answer to {} of {len} bytes, and {} are the most that are taken: is it a Kafka broker?",
+        .api.name(),
+        .api.largest_answer()
     )]
-    TooLarge { len: usize, cap: usize },
+    TooLarge { api: ApiKey, len: usize },
     #[error("the peer announced a response too short for a correlation id: is it a Kafka broker?")]
     TooShort,
     #[error("not a Kafka broker: {0}")]
@@ -51,16 +53,16 @@ impl FrameReader {
         self.received.extend_from_slice(bytes);
     }
 
-    /// The next whole response, from its header on; `None` if more bytes must come first. A response of more than
-    /// `cap` bytes is refused before its bytes arrive.
-    pub(crate) fn next(&mut self, cap: usize) -> Result<Option<Vec<u8>>, FrameError> {
+    /// The next whole response, from its header on; `None` if more bytes must come first. One that is larger than what
+    /// may be answered to `api` is refused before its bytes arrive.
+    pub(crate) fn next(&mut self, api: ApiKey) -> Result<Option<Vec<u8>>, FrameError> {
         let Some((prefix, rest)) = self.received[self.taken..].split_first_chunk::<LENGTH_LEN>() else {
             return Ok(None);
         };
         let announced = BigEndian::read_i32(prefix);
         let len = usize::try_from(announced).map_err(|_| FrameError::Negative(announced))?;
-        if len > cap {
-            return Err(not_kafka(*prefix).map_or(FrameError::TooLarge { len, cap }, FrameError::NotKafka));
+        if len > api.largest_answer() {
+            return Err(not_kafka(*prefix).map_or(FrameError::TooLarge { api, len }, FrameError::NotKafka));
         }
         if len < CORRELATION_ID_LEN {
             return Err(FrameError::TooShort);
@@ -173,10 +175,10 @@ mod tests {
         bytes
     }
 
-    fn after(bytes: &[u8], cap: usize) -> Result<Option<Vec<u8>>, FrameError> {
+    fn after(bytes: &[u8], api: ApiKey) -> Result<Option<Vec<u8>>, FrameError> {
         let mut reader = FrameReader::new();
         reader.push(bytes);
-        reader.next(cap)
+        reader.next(api)
     }
 
     #[test]
@@ -188,7 +190,7 @@ mod tests {
             let mut frames = Vec::new();
             for bytes in stream.chunks(step) {
                 reader.push(bytes);
-                while let Some(frame) = reader.next(70_000).unwrap() {
+                while let Some(frame) = reader.next(ApiKey::Produce).unwrap() {
                     frames.push(frame);
                 }
             }
@@ -201,10 +203,10 @@ mod tests {
     #[test]
     fn an_announced_length_takes_no_memory() {
         let mut reader = FrameReader::new();
-        reader.push(&100_000_000_i32.to_be_bytes());
+        reader.push(&60_000_000_i32.to_be_bytes());
         for _ in 0..10 {
             reader.push(&[0]);
-            assert_eq!(reader.next(100_000_000), Ok(None));
+            assert_eq!(reader.next(ApiKey::Metadata), Ok(None));
         }
         assert!(reader.is_mid_frame());
         assert!(reader.received.capacity() <= 64, "{}", reader.received.capacity());
@@ -213,19 +215,37 @@ mod tests {
     #[test]
     fn lengths_out_of_range_are_refused_for_good() {
         let announce = |len: i32| len.to_be_bytes();
-        assert_eq!(after(&announce(-1), 100), Err(FrameError::Negative(-1)));
-        assert_eq!(after(&announce(i32::MIN), 100), Err(FrameError::Negative(i32::MIN)));
-        assert_eq!(after(&announce(i32::MAX), 100), Err(FrameError::TooLarge { len: 0x7fff_ffff, cap: 100 }));
-        assert_eq!(after(&announce(101), 100), Err(FrameError::TooLarge { len: 101, cap: 100 }));
-        assert_eq!(after(&announce(100), 100), Ok(None));
+        let api = ApiKey::Produce;
+        assert_eq!(after(&announce(-1), api), Err(FrameError::Negative(-1)));
+        assert_eq!(after(&announce(i32::MIN), api), Err(FrameError::Negative(i32::MIN)));
+        assert_eq!(after(&announce(i32::MAX), api), Err(FrameError::TooLarge { api, len: 0x7fff_ffff }));
         for len in 0..4 {
-            assert_eq!(after(&announce(len), 100), Err(FrameError::TooShort));
+            assert_eq!(after(&announce(len), api), Err(FrameError::TooShort));
         }
         let mut reader = FrameReader::new();
         reader.push(&announce(-1));
-        assert!(reader.next(100).is_err());
+        assert!(reader.next(api).is_err());
         reader.push(&frame(b"good"));
-        assert!(reader.next(100).is_err(), "a good frame does not mend the stream");
+        assert!(reader.next(api).is_err(), "a good frame does not mend the stream");
+    }
+
+    #[test]
+    fn every_api_has_a_limit_of_its_own() {
+        for (api, limit) in [
+            (ApiKey::InitProducerId, 65_536),
+            (ApiKey::ApiVersions, 1_048_576),
+            (ApiKey::Produce, 8_388_608),
+            (ApiKey::Metadata, 67_108_864),
+        ] {
+            assert_eq!(after(&i32::to_be_bytes(limit), api), Ok(None), "{api:?}");
+            let error = after(&i32::to_be_bytes(limit + 1), api).unwrap_err();
+            assert_eq!(error, FrameError::TooLarge { api, len: limit as usize + 1 });
+            let text = error.to_string();
+            for part in [api.name(), &limit.to_string(), &(limit + 1).to_string()] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+        }
+        assert_eq!(ApiKey::ALL.len(), 4, "a new one needs its line above");
     }
 
     #[test]
@@ -238,11 +258,11 @@ mod tests {
             (b"220 mail ESMTP\r\n", "plain text"),
             (b"-ERR unknown command", "plain text"),
         ] {
-            let error = after(bytes, 100 * 1024 * 1024).unwrap_err();
+            let error = after(bytes, ApiKey::ApiVersions).unwrap_err();
             assert!(matches!(error, FrameError::NotKafka(_)) && error.to_string().contains(word), "{error}");
         }
         // The greeting of a database is no text, and still no response.
-        let error = after(b"J\0\0\0\x0a8.0.36\0", 100 * 1024 * 1024).unwrap_err();
+        let error = after(b"J\0\0\0\x0a8.0.36\0", ApiKey::ApiVersions).unwrap_err();
         assert!(error.to_string().ends_with("is it a Kafka broker?"), "{error}");
     }
 

@@ -178,12 +178,12 @@ pub(super) fn topic_name(flexible: bool, r: &mut Reader<'_>) -> Result<Option<St
     }
 }
 
-/// A host's name or address. It will be resolved and printed, so what cannot be one ends here.
+/// A host's name or address. It will be resolved and printed, so what cannot be one is none: the broker is left out, and those
+/// beside it are not.
 fn host(flexible: bool, r: &mut Reader<'_>) -> Result<String, DecodeError> {
-    let at = r.position();
     let host = r.string(flexible, "host")?;
     if host.len() > MAX_HOST_LEN || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(DecodeError { what: "host", at });
+        return Ok(String::new());
     }
     Ok(host.to_owned())
 }
@@ -217,15 +217,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_host_is_refused() {
+    fn what_cannot_be_a_host_is_none() {
         let read = |host| MetadataResponse::decode(1, &mut Reader::new(&with_host(host))).map(|r| r.brokers);
         let broker = |host: &str| Broker { node_id: 7, host: host.to_owned(), port: 9092, rack: None };
         let (longest, too_long) = ("h".repeat(255), "h".repeat(256));
         for host in ["kafka.example", "2001:db8::1", "", &longest] {
             assert_eq!(read(host), Ok(vec![broker(host)]));
         }
-        for host in ["a b", "a\nb", "a\u{1b}[2J", &too_long] {
-            assert_eq!(read(host), Err(DecodeError { what: "host", at: 8 }), "{host:?}");
+        for host in ["a b", "a\nb", "a\0b", "a\u{1b}[2J", &too_long] {
+            assert_eq!(read(host), Ok(vec![broker("")]), "{host:?}");
         }
     }
 

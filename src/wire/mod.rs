@@ -32,4 +32,4 @@ pub(crate) mod record;
 pub(crate) mod sequence;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -186,7 +186,8 @@ impl<'a> Reader<'a> {
         self.tags(|_, _| Ok(()))
     }
 
-    /// A tag section: `field` is called for each tag with a reader of its payload alone, and may leave it unread.
+    /// A tag section: `field` is called for each tag with a reader of its payload alone. It may leave a payload unread, but not
+    /// some of it: then the peer and we do not mean the same field.
     pub(crate) fn tags(
         &mut self,
         mut field: impl FnMut(u32, &mut Reader<'a>) -> Result<(), DecodeError>,
@@ -201,7 +202,12 @@ impl<'a> Reader<'a> {
             }
             last = Some(tag);
             let size = self.uvarint("tag size")? as usize;
-            field(tag, &mut self.part(size, "tagged field")?)?;
+            let mut payload = self.part(size, "tagged field")?;
+            let begin = payload.at;
+            field(tag, &mut payload)?;
+            if payload.at > begin {
+                payload.finish("tagged field")?;
+            }
         }
         Ok(())
     }
@@ -323,7 +329,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: i32) {
     put_uvarint(out, zigzag(value));
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn put_varlong(out: &mut Vec<u8>, value: i64) {
     let mut value = zigzag_long(value);
     while value >= 0x80 {
@@ -614,6 +620,14 @@ mod tests {
         let mut reader = Reader::new(&[1, 0, 2, 1, 2, 9, 9]);
         let error = reader.tags(|_, payload| payload.i32("inner").map(drop)).unwrap_err();
         assert_eq!(error, DecodeError { what: "inner", at: 3 });
+    }
+
+    #[test]
+    fn a_tagged_field_is_read_as_a_whole_or_not_at_all() {
+        let bytes = [1, 0, 2, 1, 2];
+        let read = |some: usize| Reader::new(&bytes).tags(|_, payload| payload.take(some, "inner").map(drop));
+        assert_eq!((read(0), read(2)), (Ok(()), Ok(())));
+        assert_eq!(read(1), Err(DecodeError { what: "tagged field", at: 4 }));
     }
 
     #[test]

@@ -586,7 +586,7 @@ fn noise_is_a_value_or_an_error() {
         }
         let mut reader = FrameReader::new();
         reader.push(&noise);
-        while let Ok(Some(_)) = reader.next(1000) {}
+        while let Ok(Some(_)) = reader.next(ApiKey::Produce) {}
     }
 }
 
@@ -605,10 +605,10 @@ fn damaged_batches_are_records_or_errors() {
 
 // Helpers: the other codec.
 
-type Api = (ApiKey, i16, Vec<u8>);
+pub(crate) type Api = (ApiKey, i16, Vec<u8>);
 
 /// A full response of every version of everything.
-fn responses() -> Vec<Api> {
+pub(crate) fn responses() -> Vec<Api> {
     let mut all = Vec::new();
     for api in ApiKey::ALL {
         for version in versions(api) {
@@ -960,7 +960,7 @@ fn filled(frame: &ProduceFrame, batches: &[&[u8]]) -> Vec<u8> {
 fn received(api: ApiKey, version: i16, correlation_id: i32, hex: &str) -> Vec<u8> {
     let mut frames = FrameReader::new();
     frames.push(&bytes(hex));
-    let frame = frames.next(1000).unwrap().unwrap();
+    let frame = frames.next(api).unwrap().unwrap();
     assert!(!frames.is_mid_frame());
     let mut reader = Reader::new(&frame);
     assert_eq!(frame::response_header(api, version, &mut reader), Ok(correlation_id));

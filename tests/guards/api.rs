@@ -251,8 +251,9 @@ fn conditions(item: &Item<'_>) -> Vec<String> {
     met.map(|attribute| format!("#[{attribute}]")).collect()
 }
 
+/// Not promised to anybody.
 fn is_for_tests(item: &Item<'_>) -> bool {
-    item.attributes.iter().any(|attribute| attribute == "cfg(test)")
+    item.attributes.iter().any(|attribute| attribute == "cfg(test)" || attribute == "doc(hidden)")
 }
 
 /// The name of the type that something is implemented for, without what it is a form of.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kafka_producer::{
-    DeliveryCause, ErrorCode, Producer,
+    DeliveryCause, ErrorCode, Producer, ProducerRecord,
     testing::{Api, Fault},
 };
 
@@ -174,6 +174,36 @@ fn answers_that_make_no_sense() {
     }
 }
 
+/// How much a peer can make us hold depends on what it was asked for.
+#[test]
+fn answers_that_are_announced_too_large_say_how_large_they_may_be() {
+    for (api, name, limit) in [
+        (Api::ApiVersions, "ApiVersions", 1_048_576_u32),
+        (Api::Metadata, "Metadata", 67_108_864),
+        (Api::InitProducerId, "InitProducerId", 65_536),
+        (Api::Produce, "Produce", 8_388_608),
+    ] {
+        let world = World::with_partitions(1);
+        world.fault(Fault::Garbage((limit + 1).to_be_bytes().to_vec()).api(api).times(u32::MAX));
+        let settings = [
+            ("max.block.ms", "300"),
+            ("linger.ms", "0"),
+            ("request.timeout.ms", "300"),
+            ("delivery.timeout.ms", "300"),
+        ];
+        let producer = world.producer(&settings);
+        let told = match producer.send(ProducerRecord::new("t", "v")) {
+            Ok(handle) => handle.get().unwrap_err().to_string(),
+            Err(error) => error.to_string(),
+        };
+        let (size, limit) = ((limit + 1).to_string(), limit.to_string());
+        for part in [name, &size, &limit, &world.address(1).to_string()] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        producer.close().unwrap();
+    }
+}
+
 #[test]
 fn a_connection_that_is_closed_at_once() {
     let world = World::with_partitions(1);
@@ -218,7 +248,7 @@ fn what_a_broker_explains_is_passed_on() {
     let error = without_a_key.get().unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::INVALID_RECORD), "{error}");
     assert!(error.to_string().contains("key"), "{error}");
-    let record = kafka_producer::ProducerRecord::new("t", "v").key("k");
+    let record = ProducerRecord::new("t", "v").key("k");
     producer.send(record).unwrap().get().unwrap();
 }
 

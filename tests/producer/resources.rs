@@ -1,10 +1,16 @@
 //! What a producer takes from the system it gives back: threads, and whatever has a file descriptor.
 
-use std::{fs, sync::mpsc, thread, time::Duration};
+use std::{
+    fs,
+    process::Command,
+    sync::mpsc,
+    thread,
+    time::{Duration, SystemTime},
+};
 
-use kafka_producer::{ProducerRecord, testing::Cluster};
+use kafka_producer::{DeliveryCause, ProducerRecord, SendErrorKind, testing::Cluster};
 
-use crate::harness::{Watch, World, build, in_a_process_of_its_own, quick, send, until};
+use crate::harness::{Watch, World, build, in_a_process_of_its_own, quick, send, text, until};
 
 /// Threads and open files of this process; what the cluster has for connections that are gone is gone with them.
 fn held() -> Option<(usize, usize)> {
@@ -80,6 +86,71 @@ fn failed_starts_leave_nothing_behind() {
     }
     until("nothing is left", || held() == Some(base));
 }
+
+/// A laptop that was closed, a container that was paused: every timer is overdue when the process goes on, and the system says
+/// of waits that they were interrupted.
+#[test]
+fn a_process_that_stood_still_for_longer_than_its_records_wait() {
+    if in_a_process_of_its_own("resources::a_process_that_stood_still_for_longer_than_its_records_wait")
+        .is_some()
+    {
+        return;
+    }
+    let world = World::with_partitions(1);
+    let settings = [("request.timeout.ms", "300"), ("delivery.timeout.ms", "1000"), ("linger.ms", "0")];
+    let producer = world.producer(&settings);
+    send(&producer, "first").get().unwrap();
+    world.stall(1);
+    let held: Vec<_> = (0..20).map(|i| send(&producer, &i.to_string())).collect();
+    let pause = format!("kill -STOP {0}; sleep 2; kill -CONT {0}", std::process::id());
+    let began = SystemTime::now();
+    let Ok(stopped) = Command::new("sh").args(["-c", &pause]).status() else {
+        eprintln!("this system has no shell");
+        return;
+    };
+    assert!(stopped.success() && began.elapsed().unwrap() >= Duration::from_secs(2));
+    for handle in &held {
+        let error = handle.get().unwrap_err();
+        assert!(matches!(error.cause(), DeliveryCause::DeliveryTimeout { .. }), "{error}");
+    }
+    world.resume(1);
+    until("it works again", || send(&producer, "after").get().is_ok());
+    producer.close().unwrap();
+}
+
+/// No file descriptor is left when a connection is needed: that is tried again like any other that fails, and told.
+#[test]
+fn a_process_that_may_open_no_more_files() {
+    let test = "resources::a_process_that_may_open_no_more_files";
+    if std::env::var_os(FEW_FILES).is_none() {
+        let program = std::env::current_exe().unwrap();
+        let few = "ulimit -n 64; exec \"$0\" --exact \"$1\" --nocapture --test-threads=1";
+        let mut shell = Command::new("sh");
+        match shell.args(["-c", few]).arg(program).arg(test).env(FEW_FILES, "1").output() {
+            Ok(output) => {
+                assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr))
+            }
+            Err(error) => eprintln!("this system has no shell: {error}"),
+        }
+        return;
+    }
+    let world = World::with_partitions(1);
+    let producer = world.producer(&[("max.block.ms", "300")]);
+    let mut files = Vec::new();
+    while let Ok(file) = fs::File::open("/dev/null") {
+        files.push(file);
+    }
+    assert!(files.len() < 64);
+    let error = producer.send(ProducerRecord::new("t", "v")).unwrap_err();
+    assert!(matches!(error.kind(), SendErrorKind::MetadataTimeout { .. }), "{error:?}");
+    assert!(error.to_string().contains("os error 24"), "{error}");
+    drop(files);
+    until("it works again", || producer.send(ProducerRecord::new("t", "v")).is_ok_and(|h| h.get().is_ok()));
+    producer.close().unwrap();
+}
+
+/// Set in a process that may have few files open.
+const FEW_FILES: &str = "PRODUCER_TEST_FEW_FILES";
 
 #[test]
 fn fifty_at_once() {

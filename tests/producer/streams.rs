@@ -218,6 +218,78 @@ fn an_answer_that_nobody_asked_for_ends_the_connection_only() {
     producer.close().unwrap();
 }
 
+/// Brokers answer nothing to what is sent with acks=0. One that does is as mad as any other.
+#[test]
+fn an_answer_where_none_is_due_ends_the_connection_only() {
+    struct Untouched;
+    impl Tampering for Untouched {}
+    let (producer, proxy, world) = through(Arc::new(Untouched), &[("acks", "0")]);
+    send(&producer, "v").get().unwrap();
+    world.wait_for_records("t", 1, LONG);
+    let connections = world.connection_count();
+    proxy.inject(&[0, 0, 0, 4, 0, 0, 0, 1]);
+    until("the connection is made anew", || {
+        send(&producer, "v").get().unwrap();
+        world.connection_count() > connections
+    });
+    producer.close().unwrap();
+}
+
+/// Well-formed answers with contents that cannot be: what was asked about and is not in them is tried again, the rest is
+/// believed as far as it makes sense.
+#[test]
+fn answers_that_say_what_cannot_be() {
+    type Part = (&'static str, i32, i64);
+    /// In version 3, in which every field has its place.
+    struct Replace(Mutex<Option<&'static [Part]>>);
+    impl Tampering for Replace {
+        fn response(&self, api: i16, frame: &[u8], producer: &mut TcpStream) -> io::Result<()> {
+            let replacement = if api == PRODUCE { self.0.lock().unwrap().take() } else { None };
+            let Some(parts) = replacement else { return producer.write_all(frame) };
+            let mut body = frame[4..8].to_vec();
+            body.extend((parts.len() as i32).to_be_bytes());
+            for (topic, partition, offset) in parts {
+                body.extend((topic.len() as i16).to_be_bytes());
+                body.extend(topic.as_bytes());
+                body.extend(1_i32.to_be_bytes());
+                body.extend(partition.to_be_bytes());
+                body.extend(0_i16.to_be_bytes());
+                body.extend(offset.to_be_bytes());
+                body.extend((-1_i64).to_be_bytes());
+            }
+            body.extend(0_i32.to_be_bytes());
+            producer.write_all(&[&(body.len() as u32).to_be_bytes()[..], &body].concat())
+        }
+    }
+    let replace = Arc::new(Replace(Mutex::default()));
+    let (producer, _proxy, world) = through(Arc::clone(&replace), &[("linger.ms", "0")]);
+    world.set_versions(Api::Produce, 3..=3);
+    send(&producer, "0").get().unwrap();
+    let mut expected = vec!["0".to_owned()];
+    for (parts, offset) in [
+        (&[][..], Some(1)),
+        (&[("u", 0, 7)], Some(2)),
+        (&[("t", 1, 7)], Some(3)),
+        (&[("t", -1, 7)], Some(4)),
+        (&[("t", i32::MIN, 7)], Some(5)),
+        (&[("t", 0, 6), ("t", 0, 99)], Some(6)),
+        (&[("t", 0, -1)], None),
+        (&[("t", 0, i64::MIN)], None),
+    ] {
+        *replace.0.lock().unwrap() = Some(parts);
+        let value = expected.len().to_string();
+        let metadata = send(&producer, &value).get().unwrap_or_else(|error| panic!("{parts:?}: {error}"));
+        assert_eq!(metadata.has_offset().then(|| metadata.offset()), offset, "{parts:?}");
+        expected.push(value);
+    }
+    // No log will ever be that long; a handle has no room for so much.
+    *replace.0.lock().unwrap() = Some(&[("t", 0, i64::MAX)]);
+    assert!(send(&producer, "last").get().unwrap().offset() > 1 << 60);
+    expected.push("last".to_owned());
+    assert_eq!(world.values("t"), expected);
+    producer.close().unwrap();
+}
+
 /// The producer has given it up and sent it again, on another connection, when the first copy reaches the broker.
 #[test]
 fn a_request_that_arrives_late() {

@@ -51,6 +51,8 @@ pub(in crate::engine) struct Batch {
     pub(in crate::engine) retry_at: Option<Instant>,
     /// The leader's epoch at the last attempt: a newer leader need not be waited for.
     pub(in crate::engine) attempt_epoch: i32,
+    /// The last attempt did not wait for its time, since there was a newer leader.
+    pub(in crate::engine) hurried: bool,
     pub(in crate::engine) may_have_been_written: bool,
     pub(in crate::engine) in_flight: bool,
     /// Somebody waits for it, or must not be kept waiting: linger is over.
@@ -98,6 +100,7 @@ impl Batch {
             open_as_numbered: false,
             retry_at: None,
             attempt_epoch: -1,
+            hurried: false,
             may_have_been_written: false,
             in_flight: false,
             urgent: false,

@@ -104,6 +104,7 @@ struct Queue {
     leader: Option<i32>,
     leader_epoch: i32,
     in_rack: bool,
+    exists: bool,
     sequences: Sequences,
     /// Nothing under the broken sequence can get into the log any more, not even late: what is unresolved may be sent
     /// anew whatever became of its last attempt.
@@ -215,6 +216,16 @@ impl Accumulator {
             queue.confirmed = None;
         }
         self.touch(now, slot);
+    }
+
+    /// Whether a partition is among those that the topic has now: it may have been created again with fewer.
+    pub(super) fn set_existing(&mut self, (topic, partition): (TopicId, i32), exists: bool) {
+        let slot = self.slot(topic, partition);
+        self.queues[slot.0 as usize].exists = exists;
+        let sticky = &mut self.topics[topic.0 as usize].sticky;
+        if !exists && sticky.current() == Some(partition) {
+            sticky.leave();
+        }
     }
 
     /// Whether batches were seen that nobody is known to lead, since this was last asked.
@@ -332,8 +343,9 @@ impl Accumulator {
         let candidates: Vec<Candidate> = self.topics[t]
             .slots
             .iter()
-            .map(|slot| {
-                let queue = &self.queues[slot.0 as usize];
+            .map(|slot| &self.queues[slot.0 as usize])
+            .filter(|queue| queue.exists)
+            .map(|queue| {
                 let stuck = self.limits.availability_timeout.is_some_and(|timeout| {
                     !queue.batches.is_empty()
                         && queue
@@ -533,8 +545,9 @@ impl Accumulator {
             } else {
                 queue.unresolved.len() >= if queue.is_confirmed(now) { MAX_UNRESOLVED } else { 1 }
             };
-        let backing_off =
-            batch.retry_at.is_some_and(|at| at > now) && queue.leader_epoch <= batch.attempt_epoch;
+        // A newer leader need not be waited for, but not twice in a row: brokers may send us in a circle.
+        let has_newer_leader = queue.leader_epoch > batch.attempt_epoch && !batch.hurried;
+        let backing_off = batch.retry_at.is_some_and(|at| at > now) && !has_newer_leader;
         if waits_its_turn || backing_off {
             return Readiness::NotReady;
         }
@@ -612,7 +625,7 @@ impl Accumulator {
                 break;
             }
             bytes += size;
-            taken.push(self.take(node, slot));
+            taken.push(self.take(now, node, slot));
         }
         for entry in &taken {
             let slot = self.batch(entry.key).expect("taken above").slot;
@@ -621,7 +634,7 @@ impl Accumulator {
         taken
     }
 
-    fn take(&mut self, node: i32, slot: Slot) -> Taken {
+    fn take(&mut self, now: Instant, node: i32, slot: Slot) -> Taken {
         let round = self.round;
         let queue = &mut self.queues[slot.0 as usize];
         let key = queue.batches.pop_front().expect("a ready partition has a batch");
@@ -639,7 +652,7 @@ impl Accumulator {
         batch.in_flight = true;
         batch.attempts += 1;
         batch.attempts_as_numbered += 1;
-        batch.retry_at = None;
+        batch.hurried = batch.retry_at.take().is_some_and(|at| at > now);
         batch.attempt_epoch = queue.leader_epoch;
         queue.in_flight += 1;
         queue.in_flight_node = node;
@@ -974,6 +987,7 @@ impl Queue {
             in_flight_node: i32::MIN,
             leader: None,
             leader_epoch: -1,
+            exists: true,
             in_rack: false,
             sequences: Sequences::default(),
             refused_for_good: false,

@@ -12,6 +12,7 @@
 //! - [`troubles`] is what can go wrong;
 //! - [`world`] carries things between the engine and the model;
 //! - [`museum`] tells the bugs of other producers, and those found here, as small scripted nights;
+//! - [`catalogue`] has such nights for the faults that `docs/faults.md` lists;
 //! - [`sabotage`] shows that the checker sees, by making the world cheat. What it would see of an engine that is wrong is
 //!   shown by `tests/mutants.rs`, which changes the engine's source.
 //!
@@ -25,6 +26,7 @@
 #![allow(clippy::disallowed_methods, reason = "an `Instant` to begin with comes from nowhere else")]
 
 mod account;
+mod catalogue;
 mod museum;
 mod night;
 mod sabotage;

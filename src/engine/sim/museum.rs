@@ -35,54 +35,54 @@ use crate::{
 };
 
 /// A quiet night, with a record in every partition.
-fn begin(set: &[(&str, &str)]) -> World {
+pub(super) fn begin(set: &[(&str, &str)]) -> World {
     let mut world = World::new(1, set);
     world.warm_up();
     world
 }
 
 impl World {
-    fn send_one(&mut self, topic: &'static str, partition: i32) -> usize {
+    pub(super) fn send_one(&mut self, topic: &'static str, partition: i32) -> usize {
         self.send(Letter::to(topic, partition)).expect("there is room, and metadata")
     }
 
-    fn pass(&mut self, millis: u64) {
+    pub(super) fn pass(&mut self, millis: u64) {
         self.run_for(Duration::from_millis(millis));
     }
 
-    fn outcome(&self, number: usize) -> Option<&Result<RecordMetadata, DeliveryError>> {
+    pub(super) fn outcome(&self, number: usize) -> Option<&Result<RecordMetadata, DeliveryError>> {
         self.account.sent()[number].outcome.as_ref()
     }
 
-    fn offset(&self, number: usize) -> i64 {
+    pub(super) fn offset(&self, number: usize) -> i64 {
         match self.outcome(number) {
             Some(Ok(metadata)) => metadata.offset(),
             other => panic!("{number} is not delivered: {other:?}"),
         }
     }
 
-    fn error(&self, number: usize) -> &DeliveryError {
+    pub(super) fn error(&self, number: usize) -> &DeliveryError {
         match self.outcome(number) {
             Some(Err(error)) => error,
             other => panic!("{number} has not failed: {other:?}"),
         }
     }
 
-    fn has_ended_for(&self, number: usize) -> bool {
+    pub(super) fn has_ended_for(&self, number: usize) -> bool {
         self.outcome(number).is_some()
     }
 
-    fn batches(&self, topic: &str, partition: i32) -> Vec<Batch> {
+    pub(super) fn batches(&self, topic: &str, partition: i32) -> Vec<Batch> {
         self.cluster.batches(topic).into_iter().filter(|batch| batch.partition == partition).collect()
     }
 
     /// The names of a partition's batches: producer id, epoch, first sequence.
-    fn names(&self, topic: &str, partition: i32) -> Vec<(i64, i16, i32)> {
+    pub(super) fn names(&self, topic: &str, partition: i32) -> Vec<(i64, i16, i32)> {
         let batches = self.batches(topic, partition);
         batches.iter().map(|batch| (batch.producer_id, batch.producer_epoch, batch.base_sequence)).collect()
     }
 
-    fn leader(&self, topic: &str, partition: i32) -> i32 {
+    pub(super) fn leader(&self, topic: &str, partition: i32) -> i32 {
         self.cluster.leader(topic, partition).expect("every partition has a leader")
     }
 }

@@ -1,0 +1,5 @@
+//! See `kafka_producer::fuzzing::records`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| kafka_producer::fuzzing::records(data));
