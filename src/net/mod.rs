@@ -162,6 +162,15 @@ fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub) {
     }
 }
 
+/// How far a socket is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Until {
+    /// To its end, or until it says that there is nothing: the poller has reported all that it will.
+    Dry,
+    /// Until it gives less than was asked for, where that says as much.
+    ShortRead,
+}
+
 /// Wakes the sender thread.
 struct Ringer(Arc<Waker>);
 
@@ -240,9 +249,20 @@ impl Sender {
                 self.engine.handle_timeout(now);
             }
             self.act(now);
-            self.release();
+            let woken = self.release();
             if self.engine.is_finished() {
                 return Ok(());
+            }
+            if woken && !self.engine.has_in_flight() {
+                // On a busy core the waiter that was just woken sends its next record now, to a thread that is awake
+                // and need not be rung. Otherwise it would find it asleep. With more on its way there is something to
+                // wait for, and the waiter may have more handles to ask, which are done by then.
+                thread::yield_now();
+                // One turn for that record before the sockets are looked at again, as they were in this one.
+                if !events.is_empty() {
+                    events.clear();
+                    continue;
+                }
             }
             self.sleep(now, &mut events)?;
         }
@@ -251,7 +271,7 @@ impl Sender {
     /// What the network has brought.
     fn handle_sockets(&mut self, now: Instant, events: &Events) {
         for conn in mem::take(&mut self.unread) {
-            self.receive(now, conn);
+            self.receive(now, conn, Until::Dry);
         }
         for event in events.iter().filter(|event| event.token() != WAKER) {
             let conn = ConnId(event.token().0 as u64);
@@ -260,7 +280,8 @@ impl Sender {
                 if event.is_writable() {
                     self.unwritten.push(conn);
                 }
-                self.receive(now, conn);
+                let over = event.is_read_closed() || event.is_error();
+                self.receive(now, conn, if over { Until::Dry } else { Until::ShortRead });
             } else {
                 self.dialer.handle_ready(now, conn);
             }
@@ -354,17 +375,14 @@ impl Sender {
         self.deadline = self.engine.poll_timeout();
     }
 
-    fn release(&mut self) {
+    /// Gives back what was done with; says whether somebody was woken by it.
+    fn release(&mut self) -> bool {
         let bytes = self.engine.take_released();
         if bytes == 0 {
-            return;
+            return false;
         }
         self.hub().budget().release(bytes);
-        // On a busy core the waiter that was just woken sends its next record now, to a thread that is awake and need
-        // not be rung. Otherwise it would find it asleep.
-        if mem::take(&mut self.waited_for) {
-            thread::yield_now();
-        }
+        mem::take(&mut self.waited_for)
     }
 
     /// Waits for whatever comes first: a socket, a caller, a deadline. Does not wait if there is work already.
@@ -389,7 +407,7 @@ impl Sender {
         Ok(())
     }
 
-    fn receive(&mut self, now: Instant, conn: ConnId) {
+    fn receive(&mut self, now: Instant, conn: ConnId, until: Until) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let mut received = 0;
         let cause = loop {
@@ -402,6 +420,9 @@ impl Sender {
                 Ok(n) => {
                     received += n;
                     self.engine.handle_received(now, conn, &self.buffer[..n]);
+                    if n < self.buffer.len() && until == Until::ShortRead && SHORT_READS_DRAIN {
+                        return;
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) => break format!("the connection to {} broke: {e}", connection.peer()),
@@ -419,7 +440,7 @@ impl Sender {
         if let Err(e) = outcome {
             let cause = format!("the connection to {} broke: {e}", connection.peer());
             // A broker that answers and then closes has answered.
-            self.receive(now, conn);
+            self.receive(now, conn, Until::Dry);
             self.lose(now, conn, cause);
         }
     }
@@ -484,6 +505,11 @@ const MAX_BYTES_PER_TURN: usize = 256 * 1024;
 
 /// Most answers fit, so that one read takes them whole.
 const READ_BUFFER: usize = 64 * 1024;
+
+/// Whether a socket that gave less than was asked for had no more, and what comes afterwards is reported: so with
+/// epoll and kqueue, whose reports are edges. Elsewhere the poller reports again only once a read came to nothing.
+const SHORT_READS_DRAIN: bool =
+    cfg!(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"));
 
 /// What does not fit is reported by the next poll.
 const EVENTS: usize = 256;
