@@ -121,7 +121,8 @@ pub(super) struct Mailbox<T> {
 pub(super) struct Held<'a> {
     hub: &'a Hub,
     pub(super) memory: usize,
-    pub(super) room: bool,
+    /// Places in the channel.
+    pub(super) room: usize,
 }
 
 impl Hub {
@@ -157,6 +158,15 @@ impl Hub {
     /// record took.
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget.0
+    }
+
+    /// Gives memory back on another thread than the sender thread. What is too little to wake a waiter for is given out
+    /// by that one when it goes to sleep, and it may sleep already.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.budget.0.release(bytes);
+        if self.budget.0.waiting() > 0 {
+            self.ring();
+        }
     }
 
     pub(crate) fn topics(&self) -> &Arc<Topics> {
@@ -204,9 +214,10 @@ impl Hub {
             lane.shut = true;
             // Without room it stays where it is, and the sender thread takes it before it says that all have come.
             self.push(&mut lane, None);
-            let credit = std::mem::take(&mut lane.credit);
+            let (credit, places) = lane.take_credit();
             drop(lane);
             self.budget.0.release(credit);
+            self.room.0.release(places);
         }
         self.end_waits();
     }
@@ -265,12 +276,13 @@ impl Hub {
         self.end_waits();
         for lane in &self.lanes {
             // Not tried but locked: who held the lock has appended, and who comes after finds the lane shut.
-            let (rest, credit) = {
+            let (rest, (credit, places)) = {
                 let mut lane = lane.0.lock();
-                (lane.shut(), std::mem::take(&mut lane.credit))
+                (lane.shut(), lane.take_credit())
             };
             drop(rest);
             self.budget.0.release(credit);
+            self.room.0.release(places);
         }
         self.drain_channel();
         drop(self.gets.take());
@@ -325,7 +337,7 @@ impl Hub {
         if lane.open.is_none() {
             return true;
         }
-        if !held.map_or_else(|| self.room.0.try_take(1), Held::take_room) {
+        if !lane.take_place() && !held.map_or_else(|| self.room.0.try_take(1), Held::take_room) {
             return false;
         }
         if let Some(chunk) = lane.open.take() {
@@ -492,27 +504,30 @@ impl<T: PartialEq> Mailbox<T> {
 
 impl<'a> Held<'a> {
     pub(super) fn nothing(hub: &'a Hub) -> Self {
-        Self { hub, memory: 0, room: false }
+        Self { hub, memory: 0, room: 0 }
     }
 
-    /// Uses the place that is held, or takes one if that is possible without waiting.
+    /// Uses a place that is held, or takes one if that is possible without waiting.
     pub(super) fn take_room(&mut self) -> bool {
-        std::mem::take(&mut self.room) || self.hub.room.0.try_take(1)
+        if self.room > 0 {
+            self.room -= 1;
+            return true;
+        }
+        self.hub.room.0.try_take(1)
     }
 
     pub(super) fn wait_for_room(&mut self, deadline: Option<Instant>) -> Result<(), Exhausted> {
-        if !self.room {
+        if self.room == 0 {
             let ticket = self.hub.room.0.queue_up(1, 1);
             self.hub.ring();
-            ticket.wait(deadline)?;
-            self.room = true;
+            self.room = ticket.wait(deadline)?;
         }
         Ok(())
     }
 
     pub(super) fn give_up_room(&mut self) {
-        if std::mem::take(&mut self.room) {
-            self.hub.room.0.release(1);
+        if self.room > 0 {
+            self.hub.room.0.release(std::mem::take(&mut self.room));
         }
     }
 }

@@ -90,10 +90,10 @@ pub(crate) fn start(
         linger: settings.linger,
         ring_threshold: RING_THRESHOLD,
     };
-    let (hub, receiver) = Hub::new(config, Box::new(Ringer(Arc::clone(&waker))));
+    let (hub, receiver) = Hub::new(config, Box::new(Ringer(waker)));
     // A client.id may hold a NUL; the name of a thread must not.
     let client_id = settings.client_id.replace('\0', "");
-    let callbacks = start_callbacks(&client_id, &hub, Ringer(waker));
+    let callbacks = start_callbacks(&client_id, &hub);
 
     let (promise_settled, settled) = Promise::new();
     let (promise_ended, ended) = Promise::new();
@@ -122,15 +122,9 @@ pub(crate) fn start(
 }
 
 /// Has a place for callbacks to run, also for those of records that never come to the engine.
-fn start_callbacks(client_id: &str, hub: &Arc<Hub>, ringer: Ringer) -> Arc<Callbacks> {
-    let budget = Arc::clone(hub);
-    let release = move |bytes| {
-        budget.budget().release(bytes);
-        // Too little to wake a waiter for is given out when the sender thread goes to sleep, and it may sleep already.
-        if budget.budget().waiting() > 0 {
-            ringer.ring();
-        }
-    };
+fn start_callbacks(client_id: &str, hub: &Arc<Hub>) -> Arc<Callbacks> {
+    let owner = Arc::clone(hub);
+    let release = move |bytes| owner.give_back(bytes);
     let name = format!("kafka-producer-callback-thread | {client_id}");
     let callbacks = Arc::new(Callbacks::new(name, Arc::new(release)));
     let refusals = Arc::clone(&callbacks);
@@ -308,12 +302,12 @@ impl Sender {
     fn handle_callers(&mut self, now: Instant) {
         let forced = self.receiver.is_forced();
         let short_of_memory = self.hub().budget().waiting() > 0;
-        if forced || short_of_memory || self.next_steal <= now {
+        if forced || self.next_steal <= now {
             let busy = self.receiver.steal_all();
+            if self.receiver.lacks_memory() {
+                self.receiver.reclaim_credit();
+            }
             self.next_steal = now + if busy { BUSY_LANE_RETRY } else { self.hub().tick() };
-        }
-        if short_of_memory {
-            self.receiver.reclaim_credit();
         }
         // What is given up is counted, so all of it has to be here.
         for _ in 0..if forced { usize::MAX } else { MAX_COMMANDS_PER_TURN } {
