@@ -184,12 +184,12 @@ impl HubReceiver {
 
     fn look_once_more(&mut self, level: Level) -> Option<Duration> {
         let newcomers = self.look_for_newcomers();
-        // Nothing in flight brings memory back.
-        let stands_still = level <= Level::AnyChunk;
-        if level == Level::AnyRecord || (newcomers && stands_still) {
+        // Otherwise something in flight brings memory back.
+        let collects = level <= Level::AnyChunk && self.lacks_memory();
+        if collects || level == Level::AnyRecord {
             self.steal_all();
         }
-        if stands_still && self.lacks_memory() {
+        if collects {
             self.reclaim_credit();
         }
         self.hub.room.0.give_when_idle();

@@ -301,7 +301,6 @@ impl Sender {
     /// records that came through it.
     fn handle_callers(&mut self, now: Instant) {
         let forced = self.receiver.is_forced();
-        let short_of_memory = self.hub().budget().waiting() > 0;
         if forced || self.next_steal <= now {
             let busy = self.receiver.steal_all();
             if self.receiver.lacks_memory() {
@@ -309,6 +308,8 @@ impl Sender {
             }
             self.next_steal = now + if busy { BUSY_LANE_RETRY } else { self.hub().tick() };
         }
+        // Behind the look for those who lack memory: whoever came since then is seen here, or keeps the thread awake.
+        let short_of_memory = self.hub().budget().waiting() > 0;
         // What is given up is counted, so all of it has to be here.
         for _ in 0..if forced { usize::MAX } else { MAX_COMMANDS_PER_TURN } {
             match self.receiver.try_recv() {
@@ -502,8 +503,11 @@ const READ_BUFFER: usize = 64 * 1024;
 
 /// Whether a socket that gave less than was asked for had no more, and what comes afterwards is reported: so with
 /// epoll and kqueue, whose reports are edges. Elsewhere the poller reports again only once a read came to nothing.
-const SHORT_READS_DRAIN: bool =
-    cfg!(any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"));
+#[allow(unexpected_cfgs, reason = "it is mio's, for whoever has it go by poll(2)")]
+const SHORT_READS_DRAIN: bool = cfg!(all(
+    any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"),
+    not(mio_unsupported_force_poll_poll)
+));
 
 /// What does not fit is reported by the next poll.
 const EVENTS: usize = 256;
