@@ -6,7 +6,12 @@
 //! the processor time of the producer's own threads is what to look at. It needs Linux, which counts that. Beside other
 //! producers, with a sink that costs nothing, 10,000 partitions are measured in `benches/peers`.
 
-use std::{fs, path::PathBuf, thread, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Instant,
+};
 
 use kafka_producer::{
     Producer, ProducerConfig, ProducerRecord,
@@ -101,7 +106,7 @@ fn sender_thread() -> PathBuf {
 }
 
 /// In nanoseconds.
-fn processor_time(thread: &PathBuf) -> u64 {
+fn processor_time(thread: &Path) -> u64 {
     let text = fs::read_to_string(thread.join("schedstat")).expect("the thread lives");
     text.split(' ').next().and_then(|time| time.parse().ok()).expect("the first of three numbers")
 }
