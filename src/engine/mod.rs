@@ -373,6 +373,11 @@ impl Engine {
         }
     }
 
+    /// Whether a broker has batches that it has not answered for.
+    pub(crate) fn has_in_flight(&self) -> bool {
+        self.accumulator.in_flight() > 0
+    }
+
     /// Bytes to give back to `buffer.memory`.
     pub(crate) fn take_released(&mut self) -> usize {
         std::mem::take(&mut self.released)

@@ -4,6 +4,8 @@
 //! The channel, the bell and the sender thread are not known here. A thread uses one lane all its life, so the order
 //! of a lane is the order of its threads' sends.
 
+use std::mem;
+
 use super::{
     cells::Cells,
     chunk::Chunk,
@@ -23,6 +25,8 @@ pub(super) struct Lane {
     pub(super) open: Option<Chunk>,
     /// Memory taken from the budget and not spent.
     pub(super) credit: usize,
+    /// Places in the channel that one of its threads has waited for and not used yet.
+    pub(super) places: usize,
     /// The cells for records to come, from `next_cell` on. A chunk that is small leaves the others to the next one.
     cells: Option<Arc<Cells>>,
     next_cell: u16,
@@ -78,6 +82,20 @@ impl Lane {
         self.clock.stamp(wall_clock)
     }
 
+    /// Uses the lane's own places in the channel, if it keeps so many.
+    pub(super) fn take_places(&mut self, places: usize) -> bool {
+        let has_them = self.places >= places;
+        if has_them {
+            self.places -= places;
+        }
+        has_them
+    }
+
+    /// What the lane has taken and not spent, of the memory and of the places.
+    pub(super) fn take_credit(&mut self) -> (usize, usize) {
+        (mem::take(&mut self.credit), mem::take(&mut self.places))
+    }
+
     /// What is left in the lane when nothing is appended any more; to be dropped without its lock.
     pub(super) fn shut(&mut self) -> (Option<Chunk>, Option<Arc<Cells>>) {
         self.shut = true;
@@ -98,12 +116,16 @@ pub(super) fn refuses(error: ErrorCode) -> bool {
     matches!(error, ErrorCode::INVALID_TOPIC_EXCEPTION | ErrorCode::TOPIC_AUTHORIZATION_FAILED)
 }
 
-/// The topics that the lane has met last, as one snapshot has them.
+/// The topics that the lane has met, as one snapshot has them.
+///
+/// A name chooses two neighbouring places, and its topic lies in one of them.
 #[derive(Default)]
-struct Familiar {
+pub(super) struct Familiar {
     version: u64,
-    topics: Vec<Topic>,
-    /// The one that the last record went to.
+    /// None at all, or a power of two.
+    places: Vec<Option<Topic>>,
+    known: usize,
+    /// The place of the topic that the last record went to.
     last: usize,
 }
 
@@ -116,7 +138,7 @@ struct Topic {
 
 impl Familiar {
     #[inline]
-    fn look_up(
+    pub(super) fn look_up(
         &mut self,
         name: &str,
         topics: &Topics,
@@ -125,43 +147,94 @@ impl Familiar {
         if published.version() != self.version {
             self.renew(&published.current());
         }
-        match self.topics.get(self.last) {
-            Some(topic) if *topic.name == *name => Ok((topic.id, topic.count)),
-            _ => self.find_or_learn(name, topics, published),
+        if self.at(self.last, name).is_none() {
+            self.last = self.find(name, topics, published)?;
+        }
+        let topic = self.places[self.last].as_ref().expect("looked at or found above");
+        Ok((topic.id, topic.count))
+    }
+
+    /// The place of a topic.
+    fn find(&mut self, name: &str, topics: &Topics, published: &Published) -> Result<usize, &'static str> {
+        let first = self.first_place(name);
+        for place in [first, first + 1] {
+            if self.at(place, name).is_some() {
+                return Ok(place);
+            }
+        }
+        self.learn(name, topics, published)
+    }
+
+    #[cold]
+    fn learn(&mut self, name: &str, topics: &Topics, published: &Published) -> Result<usize, &'static str> {
+        let id = topics.intern(name)?;
+        let snapshot = published.current();
+        if snapshot.version != self.version {
+            self.renew(&snapshot);
+        }
+        let topic = Topic { name: Arc::clone(topics.name(id)), id, count: usable_count(&snapshot, id) };
+        if self.places.is_empty() {
+            self.places.resize_with(FEWEST_PLACES, || None);
+        }
+        // More places part what has met in two of them; unless names are alike just where they are looked at.
+        while self.is_taken(name) && self.places.len() < MOST_PLACES && self.known * 4 >= self.places.len() {
+            self.grow();
+        }
+        if self.is_taken(name) {
+            // Whoever goes round more topics than there are places for pays for it with a look-up a record.
+            let first = self.first_place(name);
+            self.places[first] = None;
+            self.known -= 1;
+        }
+        Ok(self.put(topic))
+    }
+
+    fn at(&self, place: usize, name: &str) -> Option<&Topic> {
+        self.places.get(place)?.as_ref().filter(|topic| *topic.name == *name)
+    }
+
+    /// Whether both places of a name have other topics.
+    fn is_taken(&self, name: &str) -> bool {
+        let first = self.first_place(name);
+        self.places[first].is_some() && self.places[first + 1].is_some()
+    }
+
+    /// Puts a topic into a place that is not taken.
+    fn put(&mut self, topic: Topic) -> usize {
+        let first = self.first_place(&topic.name);
+        let place = first + usize::from(self.places[first].is_some());
+        debug_assert!(self.places[place].is_none());
+        self.places[place] = Some(topic);
+        self.known += 1;
+        place
+    }
+
+    /// What shared two places gets four.
+    fn grow(&mut self) {
+        let len = self.places.len() * 2;
+        let topics = mem::take(&mut self.places);
+        self.places.resize_with(len, || None);
+        self.known = 0;
+        for topic in topics.into_iter().flatten() {
+            self.put(topic);
         }
     }
 
-    fn find_or_learn(
-        &mut self,
-        name: &str,
-        topics: &Topics,
-        published: &Published,
-    ) -> Result<(TopicId, i32), &'static str> {
-        if let Some(place) = self.topics.iter().position(|topic| *topic.name == *name) {
-            self.last = place;
-        } else {
-            let id = topics.intern(name)?;
-            let snapshot = published.current();
-            if snapshot.version != self.version {
-                self.renew(&snapshot);
-            }
-            let topic = Topic { name: Arc::clone(topics.name(id)), id, count: usable_count(&snapshot, id) };
-            if self.topics.len() < FAMILIAR {
-                self.last = self.topics.len();
-                self.topics.push(topic);
-            } else {
-                // In turn: whoever goes round more topics than this pays for it with a look-up a record.
-                self.last = (self.last + 1) % FAMILIAR;
-                self.topics[self.last] = topic;
-            }
-        }
-        let topic = &self.topics[self.last];
-        Ok((topic.id, topic.count))
+    /// The first of the two places for a name: by both ends of it, since that is where names differ.
+    fn first_place(&self, name: &str) -> usize {
+        let name = name.as_bytes();
+        let short = || name.iter().fold(0, |word, &byte| word << 8 | u64::from(byte));
+        let begin = name.first_chunk().map_or_else(short, |chunk| u64::from_le_bytes(*chunk));
+        let end = name.last_chunk().map_or(name.len() as u64, |chunk| u64::from_le_bytes(*chunk));
+        let spread = (begin ^ end.rotate_left(32)).wrapping_mul(SPREAD);
+        let pairs = (self.places.len() / 2).max(1);
+        // The upper bits: twice the pairs mean one bit more, and each pair is parted into two.
+        (spread.checked_shr(u64::BITS - pairs.trailing_zeros()).unwrap_or(0) as usize) * 2
     }
 
     #[cold]
     fn renew(&mut self, snapshot: &Snapshot) {
-        for topic in &mut self.topics {
+        for topic in self.places.iter_mut().flatten() {
             topic.count = usable_count(snapshot, topic.id);
         }
         self.version = snapshot.version;
@@ -206,5 +279,11 @@ impl Clock {
 /// a pause.
 const LONGEST_PERIOD: u8 = 16;
 
-/// How many topics a lane tells apart without the table that all lanes share.
-const FAMILIAR: usize = 8;
+/// Most producers write to a handful of topics.
+const FEWEST_PLACES: usize = 8;
+
+/// 24 KiB in each lane that meets so many topics. Others are looked up in the table that all lanes share.
+const MOST_PLACES: usize = 1024;
+
+/// An odd number with bits everywhere: 2^64 divided by the golden ratio.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -4,7 +4,7 @@
 //! ([`HubReceiver::try_recv`]), waiting handles ([`HubReceiver::take_gets`]) and topics asked for
 //! ([`HubReceiver::take_wishes`]); looks into the lanes once a [`tick`](Hub::tick) while anything is open or in
 //! flight ([`HubReceiver::steal_all`]) and never otherwise, because chunks of a few records keep it busy with
-//! nothing; and collects idle memory while somebody waits for some ([`HubReceiver::reclaim_credit`]). Before it
+//! nothing; and as seldom collects idle memory, if somebody lacks some ([`HubReceiver::reclaim_credit`]). Before it
 //! sleeps it calls [`HubReceiver::doze`], and after it [`HubReceiver::awake`].
 
 use std::{mem, time::Duration};
@@ -23,8 +23,10 @@ pub(crate) struct HubReceiver {
     kept: Vec<(Arc<Cells>, u16)>,
     /// A lane was held by its thread, or the channel had no place: what lies there must be looked for again soon.
     look_again: bool,
-    /// [`Budget::arrivals`](super::budget::Budget::arrivals) when idle memory was collected last.
+    /// [`Budget::arrivals`](super::budget::Budget::arrivals) at the last look.
     arrivals: usize,
+    /// Somebody was refused memory or came to wait for some, since idle memory was collected last.
+    lacking: bool,
     /// How many commands other than chunks were received from the channel.
     urgent: usize,
     /// [`Command::Close`] was received.
@@ -40,6 +42,7 @@ impl Hub {
             kept: Vec::new(),
             look_again: false,
             arrivals: 0,
+            lacking: false,
             urgent: 0,
             closed: false,
         };
@@ -95,10 +98,19 @@ impl HubReceiver {
         again
     }
 
-    /// Gives back the memory that lanes have taken and not spent, for somebody who waits for some.
+    /// Whether somebody lacks memory: what idles in lanes is to be [collected](Self::reclaim_credit) then, but not more
+    /// often than once a tick while something is in flight. What is in flight brings more memory back, and a lane that
+    /// loses its credit all the time has its threads wait all the time.
+    pub(crate) fn lacks_memory(&mut self) -> bool {
+        let _ = self.look_for_newcomers();
+        self.lacking || self.hub.budget.0.waiting() > 0
+    }
+
+    /// Gives back the memory that lanes have taken and not spent, to whoever waits longest.
     pub(crate) fn reclaim_credit(&mut self) {
         // Before the lanes are looked into: who comes later counts as new.
-        self.arrivals = self.hub.budget.0.arrivals();
+        let _ = self.look_for_newcomers();
+        self.lacking = false;
         let mut credit = 0;
         for lane in &self.hub.lanes[..self.used_lanes()] {
             match lane.0.try_lock() {
@@ -109,6 +121,7 @@ impl HubReceiver {
         if credit > 0 {
             self.hub.budget.0.release(credit);
         }
+        self.hub.budget.0.give_when_idle();
     }
 
     /// The records that somebody waits for, and that were pending just now: the batch that holds such a record does
@@ -170,14 +183,15 @@ impl HubReceiver {
     }
 
     fn look_once_more(&mut self, level: Level) -> Option<Duration> {
-        let newcomers = self.hub.budget.0.arrivals() != self.arrivals;
-        if level == Level::AnyRecord || newcomers {
+        let newcomers = self.look_for_newcomers();
+        // Otherwise something in flight brings memory back.
+        let collects = level <= Level::AnyChunk && self.lacks_memory();
+        if collects || level == Level::AnyRecord {
             self.steal_all();
         }
-        if newcomers || self.hub.budget.0.waiting() > 0 {
+        if collects {
             self.reclaim_credit();
         }
-        self.hub.budget.0.give_when_idle();
         self.hub.room.0.give_when_idle();
 
         let look_again = mem::take(&mut self.look_again) || !self.kept.is_empty();
@@ -205,6 +219,14 @@ impl HubReceiver {
             return Some(BUSY_NAP);
         }
         if level == Level::AnyRecord { Some(Duration::MAX) } else { Some(hub.tick()) }
+    }
+
+    /// Whether somebody came who could not have memory at once, since this was last asked.
+    fn look_for_newcomers(&mut self) -> bool {
+        let last = mem::replace(&mut self.arrivals, self.hub.budget.0.arrivals());
+        let newcomers = last != self.arrivals;
+        self.lacking |= newcomers;
+        newcomers
     }
 
     fn used_lanes(&self) -> usize {

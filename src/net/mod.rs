@@ -90,10 +90,10 @@ pub(crate) fn start(
         linger: settings.linger,
         ring_threshold: RING_THRESHOLD,
     };
-    let (hub, receiver) = Hub::new(config, Box::new(Ringer(Arc::clone(&waker))));
+    let (hub, receiver) = Hub::new(config, Box::new(Ringer(waker)));
     // A client.id may hold a NUL; the name of a thread must not.
     let client_id = settings.client_id.replace('\0', "");
-    let callbacks = start_callbacks(&client_id, &hub, Ringer(waker));
+    let callbacks = start_callbacks(&client_id, &hub);
 
     let (promise_settled, settled) = Promise::new();
     let (promise_ended, ended) = Promise::new();
@@ -122,15 +122,9 @@ pub(crate) fn start(
 }
 
 /// Has a place for callbacks to run, also for those of records that never come to the engine.
-fn start_callbacks(client_id: &str, hub: &Arc<Hub>, ringer: Ringer) -> Arc<Callbacks> {
-    let budget = Arc::clone(hub);
-    let release = move |bytes| {
-        budget.budget().release(bytes);
-        // Too little to wake a waiter for is given out when the sender thread goes to sleep, and it may sleep already.
-        if budget.budget().waiting() > 0 {
-            ringer.ring();
-        }
-    };
+fn start_callbacks(client_id: &str, hub: &Arc<Hub>) -> Arc<Callbacks> {
+    let owner = Arc::clone(hub);
+    let release = move |bytes| owner.give_back(bytes);
     let name = format!("kafka-producer-callback-thread | {client_id}");
     let callbacks = Arc::new(Callbacks::new(name, Arc::new(release)));
     let refusals = Arc::clone(&callbacks);
@@ -160,6 +154,15 @@ fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(sender))) {
         log::error!("the end of the sender thread panicked: {}", panic_text(&*panic));
     }
+}
+
+/// How far a socket is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Until {
+    /// To its end, or until it says that there is nothing: the poller has reported all that it will.
+    Dry,
+    /// Until it gives less than was asked for, where that says as much.
+    ShortRead,
 }
 
 /// Wakes the sender thread.
@@ -240,9 +243,20 @@ impl Sender {
                 self.engine.handle_timeout(now);
             }
             self.act(now);
-            self.release();
+            let woken = self.release();
             if self.engine.is_finished() {
                 return Ok(());
+            }
+            if woken && !self.engine.has_in_flight() {
+                // On a busy core the waiter that was just woken sends its next record now, to a thread that is awake
+                // and need not be rung. Otherwise it would find it asleep. With more on its way there is something to
+                // wait for, and the waiter may have more handles to ask, which are done by then.
+                thread::yield_now();
+                // One turn for that record before the sockets are looked at again, as they were in this one.
+                if !events.is_empty() {
+                    events.clear();
+                    continue;
+                }
             }
             self.sleep(now, &mut events)?;
         }
@@ -251,7 +265,7 @@ impl Sender {
     /// What the network has brought.
     fn handle_sockets(&mut self, now: Instant, events: &Events) {
         for conn in mem::take(&mut self.unread) {
-            self.receive(now, conn);
+            self.receive(now, conn, Until::Dry);
         }
         for event in events.iter().filter(|event| event.token() != WAKER) {
             let conn = ConnId(event.token().0 as u64);
@@ -260,7 +274,8 @@ impl Sender {
                 if event.is_writable() {
                     self.unwritten.push(conn);
                 }
-                self.receive(now, conn);
+                let over = event.is_read_closed() || event.is_error();
+                self.receive(now, conn, if over { Until::Dry } else { Until::ShortRead });
             } else {
                 self.dialer.handle_ready(now, conn);
             }
@@ -286,14 +301,15 @@ impl Sender {
     /// records that came through it.
     fn handle_callers(&mut self, now: Instant) {
         let forced = self.receiver.is_forced();
-        let short_of_memory = self.hub().budget().waiting() > 0;
-        if forced || short_of_memory || self.next_steal <= now {
+        if forced || self.next_steal <= now {
             let busy = self.receiver.steal_all();
+            if self.receiver.lacks_memory() {
+                self.receiver.reclaim_credit();
+            }
             self.next_steal = now + if busy { BUSY_LANE_RETRY } else { self.hub().tick() };
         }
-        if short_of_memory {
-            self.receiver.reclaim_credit();
-        }
+        // Behind the look for those who lack memory: whoever came since then is seen here, or keeps the thread awake.
+        let short_of_memory = self.hub().budget().waiting() > 0;
         // What is given up is counted, so all of it has to be here.
         for _ in 0..if forced { usize::MAX } else { MAX_COMMANDS_PER_TURN } {
             match self.receiver.try_recv() {
@@ -354,17 +370,14 @@ impl Sender {
         self.deadline = self.engine.poll_timeout();
     }
 
-    fn release(&mut self) {
+    /// Gives back what was done with; says whether somebody was woken by it.
+    fn release(&mut self) -> bool {
         let bytes = self.engine.take_released();
         if bytes == 0 {
-            return;
+            return false;
         }
         self.hub().budget().release(bytes);
-        // On a busy core the waiter that was just woken sends its next record now, to a thread that is awake and need
-        // not be rung. Otherwise it would find it asleep.
-        if mem::take(&mut self.waited_for) {
-            thread::yield_now();
-        }
+        mem::take(&mut self.waited_for)
     }
 
     /// Waits for whatever comes first: a socket, a caller, a deadline. Does not wait if there is work already.
@@ -389,7 +402,7 @@ impl Sender {
         Ok(())
     }
 
-    fn receive(&mut self, now: Instant, conn: ConnId) {
+    fn receive(&mut self, now: Instant, conn: ConnId, until: Until) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let mut received = 0;
         let cause = loop {
@@ -402,6 +415,9 @@ impl Sender {
                 Ok(n) => {
                     received += n;
                     self.engine.handle_received(now, conn, &self.buffer[..n]);
+                    if n < self.buffer.len() && until == Until::ShortRead && SHORT_READS_DRAIN {
+                        return;
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) => break format!("the connection to {} broke: {e}", connection.peer()),
@@ -419,7 +435,7 @@ impl Sender {
         if let Err(e) = outcome {
             let cause = format!("the connection to {} broke: {e}", connection.peer());
             // A broker that answers and then closes has answered.
-            self.receive(now, conn);
+            self.receive(now, conn, Until::Dry);
             self.lose(now, conn, cause);
         }
     }
@@ -485,6 +501,14 @@ const MAX_BYTES_PER_TURN: usize = 256 * 1024;
 
 /// Most answers fit, so that one read takes them whole.
 const READ_BUFFER: usize = 64 * 1024;
+
+/// Whether a socket that gave less than was asked for had no more, and what comes afterwards is reported: so with
+/// epoll and kqueue, whose reports are edges. Elsewhere the poller reports again only once a read came to nothing.
+#[allow(unexpected_cfgs, reason = "it is mio's, for whoever has it go by poll(2)")]
+const SHORT_READS_DRAIN: bool = cfg!(all(
+    any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"),
+    not(mio_unsupported_force_poll_poll)
+));
 
 /// What does not fit is reported by the next poll.
 const EVENTS: usize = 256;

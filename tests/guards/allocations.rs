@@ -92,10 +92,10 @@ fn waiting_for_every_record_costs_the_sender_thread_what_a_batch_costs() {
 }
 
 /// A producer in its steady state, with a cluster that keeps nothing.
-struct Bench {
-    producer: Producer,
-    cluster: Cluster,
-    /// Nobody else has a producer: what a sender thread allocates is counted in one place.
+pub(crate) struct Bench {
+    pub(crate) producer: Producer,
+    pub(crate) cluster: Cluster,
+    /// Nobody else has a producer: what a sender thread does is counted in one place.
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -107,12 +107,16 @@ struct Sent {
 
 impl Bench {
     fn start() -> Self {
+        // So that a batch ends because it is full or flushed, however slow the machine is.
+        Self::with_linger(Duration::from_secs(60))
+    }
+
+    pub(crate) fn with_linger(linger: Duration) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         counting::know_the_sender_thread();
         let cluster = Cluster::builder().topic(TOPIC, 1).keep_records(false).start().unwrap();
-        // So that a batch ends because it is full or flushed, however slow the machine is.
-        let config = ProducerConfig::new(&cluster.bootstrap()).linger(Duration::from_secs(60));
+        let config = ProducerConfig::new(&cluster.bootstrap()).linger(linger);
         let producer = Producer::new(config).unwrap();
         let bench = Self { producer, cluster, _alone: alone };
         let before = counting::on_the_sender_thread();
@@ -151,10 +155,10 @@ fn ratio(count: u64, of: u64) -> f64 {
     count as f64 / of as f64
 }
 
-const TOPIC: &str = "counted";
+pub(crate) const TOPIC: &str = "counted";
 
 /// 100 bytes.
-const VALUE: &str = "0123456789012345678901234567890123456789\
+pub(crate) const VALUE: &str = "0123456789012345678901234567890123456789\
                      012345678901234567890123456789012345678901234567890123456789";
 
 const BURST: usize = 1_000;

@@ -1,5 +1,5 @@
-//! What may not change unnoticed: allocations per record, sizes of what callers hold, the public names, the
-//! dependencies.
+//! What may not change unnoticed: allocations and system calls per record, what an idle producer does, sizes of what
+//! callers hold, the public names, the dependencies.
 //!
 //! Counts and sizes, never times: a guard says the same on every machine.
 
@@ -7,4 +7,5 @@ mod allocations;
 mod api;
 mod dependencies;
 mod source;
+mod system;
 mod types;

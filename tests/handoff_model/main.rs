@@ -161,10 +161,6 @@ impl Sender {
                 self.receiver.keep_get(cells, cell);
             }
         }
-        if hub.budget().waiting() > 0 {
-            self.receiver.steal_all();
-            self.receiver.reclaim_credit();
-        }
         while let Some(command) = self.receiver.try_recv() {
             match command {
                 Command::Chunk(chunk) => self.acknowledge(&hub, chunk),
@@ -208,6 +204,9 @@ impl Sender {
         self.receiver.awake();
         if limit != Duration::MAX && limit != BUSY && !self.tickless {
             self.receiver.steal_all();
+            if self.receiver.lacks_memory() {
+                self.receiver.reclaim_credit();
+            }
         }
     }
 
@@ -436,6 +435,31 @@ fn a_full_channel_lets_everybody_pass_in_the_end() {
         });
         assert_in_order(&sender.until(12));
         join(callers);
+        assert_nothing_held(&hub);
+    });
+}
+
+#[test]
+fn places_that_lanes_keep_are_in_nobodys_way() {
+    check(|| {
+        // Two places for who has waited for one, so a lane keeps one of them at times; there are three lanes.
+        let config = HubConfig { channel_capacity: 12, memory_for_chunks: 0, ..config() };
+        let (hub, mut sender) = Sender::start(config);
+        sender.levels = &[Level::AnyRecord, Level::NothingButUrgent];
+        sender.tickless = true;
+        let sender = thread::spawn(move || sender.until_closed());
+        let callers = spawn_callers(&hub, 4, |hub, caller| {
+            for number in 0..5 {
+                send(hub, &large(&format!("{caller} {number}"))).unwrap();
+            }
+            hub.flush(None).unwrap();
+        });
+        join(callers);
+        hub.close_lanes();
+        hub.close_command();
+        let values = sender.join().unwrap();
+        assert_eq!(values.len(), 20);
+        assert_in_order(&values);
         assert_nothing_held(&hub);
     });
 }

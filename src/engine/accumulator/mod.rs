@@ -287,6 +287,11 @@ impl Accumulator {
         if bytes.is_none() {
             // The open batch is full, and enough has gone there: the next one is another partition's.
             if sticky && self.topics[topic.0 as usize].sticky.is_due(self.limits.batch_size) {
+                if let Some(left) = key.and_then(|key| self.batch_mut(key)) {
+                    // As full as it gets: what would not fit is gone elsewhere, and the next may be long in coming.
+                    left.urgent = true;
+                    self.touch(now, slot);
+                }
                 self.topics[topic.0 as usize].sticky.leave();
                 partition = self.sticky_partition(now, topic, random);
                 slot = self.slot(topic, partition);

@@ -16,6 +16,7 @@ use super::{
         context::{End, Patience},
         hub::{Bell, Command, Hub, HubConfig, Level},
         receiver::HubReceiver,
+        sizes::LANES,
         snapshot::{Snapshot, TopicView},
     },
     AGES, Taken, append, config, deliver, entry,
@@ -87,9 +88,17 @@ fn sender(mut receiver: HubReceiver, sleep: &Sleep, dies_after: usize) -> Vec<Ta
             receiver.awake();
             if level != AnyRecord {
                 receiver.steal_all();
+                if receiver.lacks_memory() {
+                    receiver.reclaim_credit();
+                }
             }
         }
     }
+}
+
+/// A place in the channel is worth waiting for, and comes with others.
+fn crowded() -> HubConfig {
+    HubConfig { buffer_memory: 1 << 20, channel_capacity: 4 * LANES, ..tight() }
 }
 
 fn tight() -> HubConfig {
@@ -107,7 +116,7 @@ fn tight() -> HubConfig {
 fn many_threads_keep_their_order_and_get_their_answers() {
     const THREADS: usize = 20;
     const RECORDS: usize = 400;
-    for config in [config(), tight()] {
+    for config in [config(), tight(), crowded()] {
         let (hub, receiver, sleep) = start(config);
         let sender = {
             let sleep = Arc::clone(&sleep);
@@ -153,6 +162,7 @@ fn many_threads_keep_their_order_and_get_their_answers() {
         assert_eq!(next.len(), THREADS);
         assert!(next.values().all(|&sent| sent == RECORDS));
         assert_eq!(hub.budget().free(), hub.budget().limit());
+        assert_eq!(hub.room.0.free(), hub.room.0.limit());
     }
 }
 
