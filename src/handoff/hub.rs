@@ -121,8 +121,7 @@ pub(super) struct Mailbox<T> {
 pub(super) struct Held<'a> {
     hub: &'a Hub,
     pub(super) memory: usize,
-    /// Places in the channel.
-    pub(super) room: usize,
+    pub(super) room: bool,
 }
 
 impl Hub {
@@ -214,10 +213,9 @@ impl Hub {
             lane.shut = true;
             // Without room it stays where it is, and the sender thread takes it before it says that all have come.
             self.push(&mut lane, None);
-            let (credit, places) = lane.take_credit();
+            let credit = std::mem::take(&mut lane.credit);
             drop(lane);
             self.budget.0.release(credit);
-            self.room.0.release(places);
         }
         self.end_waits();
     }
@@ -276,13 +274,12 @@ impl Hub {
         self.end_waits();
         for lane in &self.lanes {
             // Not tried but locked: who held the lock has appended, and who comes after finds the lane shut.
-            let (rest, (credit, places)) = {
+            let (rest, credit) = {
                 let mut lane = lane.0.lock();
-                (lane.shut(), lane.take_credit())
+                (lane.shut(), std::mem::take(&mut lane.credit))
             };
             drop(rest);
             self.budget.0.release(credit);
-            self.room.0.release(places);
         }
         self.drain_channel();
         drop(self.gets.take());
@@ -337,7 +334,7 @@ impl Hub {
         if lane.open.is_none() {
             return true;
         }
-        if !lane.take_place() && !held.map_or_else(|| self.room.0.try_take(1), Held::take_room) {
+        if !held.map_or_else(|| self.room.0.try_take(1), Held::take_room) {
             return false;
         }
         if let Some(chunk) = lane.open.take() {
@@ -504,30 +501,27 @@ impl<T: PartialEq> Mailbox<T> {
 
 impl<'a> Held<'a> {
     pub(super) fn nothing(hub: &'a Hub) -> Self {
-        Self { hub, memory: 0, room: 0 }
+        Self { hub, memory: 0, room: false }
     }
 
-    /// Uses a place that is held, or takes one if that is possible without waiting.
+    /// Uses the place that is held, or takes one if that is possible without waiting.
     pub(super) fn take_room(&mut self) -> bool {
-        if self.room > 0 {
-            self.room -= 1;
-            return true;
-        }
-        self.hub.room.0.try_take(1)
+        std::mem::take(&mut self.room) || self.hub.room.0.try_take(1)
     }
 
     pub(super) fn wait_for_room(&mut self, deadline: Option<Instant>) -> Result<(), Exhausted> {
-        if self.room == 0 {
+        if !self.room {
             let ticket = self.hub.room.0.queue_up(1, 1);
             self.hub.ring();
-            self.room = ticket.wait(deadline)?;
+            ticket.wait(deadline)?;
+            self.room = true;
         }
         Ok(())
     }
 
     pub(super) fn give_up_room(&mut self) {
-        if self.room > 0 {
-            self.hub.room.0.release(std::mem::take(&mut self.room));
+        if std::mem::take(&mut self.room) {
+            self.hub.room.0.release(1);
         }
     }
 }

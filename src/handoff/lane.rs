@@ -25,8 +25,6 @@ pub(super) struct Lane {
     pub(super) open: Option<Chunk>,
     /// Memory taken from the budget and not spent.
     pub(super) credit: usize,
-    /// Places in the channel that one of its threads has waited for and not used yet.
-    pub(super) places: usize,
     /// The cells for records to come, from `next_cell` on. A chunk that is small leaves the others to the next one.
     cells: Option<Arc<Cells>>,
     next_cell: u16,
@@ -80,18 +78,6 @@ impl Lane {
     #[inline]
     pub(super) fn stamp(&mut self) -> i64 {
         self.clock.stamp(wall_clock)
-    }
-
-    /// Uses one of the lane's own places in the channel.
-    pub(super) fn take_place(&mut self) -> bool {
-        let has_one = self.places > 0;
-        self.places -= usize::from(has_one);
-        has_one
-    }
-
-    /// What the lane has taken and not spent, of the memory and of the places.
-    pub(super) fn take_credit(&mut self) -> (usize, usize) {
-        (mem::take(&mut self.credit), mem::take(&mut self.places))
     }
 
     /// What is left in the lane when nothing is appended any more; to be dropped without its lock.

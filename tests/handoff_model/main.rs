@@ -439,31 +439,6 @@ fn a_full_channel_lets_everybody_pass_in_the_end() {
 }
 
 #[test]
-fn places_that_lanes_keep_are_in_nobodys_way() {
-    check(|| {
-        // Two places for who has waited for one, so a lane keeps one of them at times; there are three lanes.
-        let config = HubConfig { channel_capacity: 12, memory_for_chunks: 0, ..config() };
-        let (hub, mut sender) = Sender::start(config);
-        sender.levels = &[Level::AnyRecord, Level::NothingButUrgent];
-        sender.tickless = true;
-        let sender = thread::spawn(move || sender.until_closed());
-        let callers = spawn_callers(&hub, 4, |hub, caller| {
-            for number in 0..5 {
-                send(hub, &large(&format!("{caller} {number}"))).unwrap();
-            }
-            hub.flush(None).unwrap();
-        });
-        join(callers);
-        hub.close_lanes();
-        hub.close_command();
-        let values = sender.join().unwrap();
-        assert_eq!(values.len(), 20);
-        assert_in_order(&values);
-        assert_nothing_held(&hub);
-    });
-}
-
-#[test]
 fn a_full_channel_wakes_a_sender_thread_that_waits_for_nothing_else() {
     check(|| {
         let (hub, mut sender) = Sender::start(config());

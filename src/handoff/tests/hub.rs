@@ -13,7 +13,7 @@ use super::{
         hub::{Command, HubConfig, Level},
         sizes::LANES,
         snapshot::Snapshot,
-        sync::{act_as_thread, thread_number, wall_clock},
+        sync::{thread_number, wall_clock},
     },
     AGES, Rig, append, config, deliver, entry, filling, values,
 };
@@ -283,42 +283,6 @@ fn memory_that_idles_in_lanes_is_collected_once_a_tick_while_something_is_in_fli
     rig.receiver.reclaim_credit();
     assert!(!rig.receiver.lacks_memory());
     rig.send(&value);
-}
-
-#[test]
-fn who_waited_for_a_place_gets_several_and_its_lane_keeps_them() {
-    let mut rig = Rig::with(HubConfig { channel_capacity: 6 * LANES, ..config() });
-    let chunkful = "x".repeat(1100);
-    while rig.hub.room.0.free() > 0 {
-        rig.send(&chunkful);
-    }
-    // Lies in the lane: there is no place for it.
-    rig.send("v");
-    let hub = Arc::clone(&rig.hub);
-    let (mine, value) = (thread_number(), chunkful.clone());
-    let waiting = thread::spawn(move || {
-        act_as_thread(mine);
-        append(&hub, entry(&value, &Headers::new()), Patience::new(AGES)).map(drop)
-    });
-    while rig.hub.room.0.waiting() == 0 {
-        thread::yield_now();
-    }
-    let mut taken = 0;
-    while !waiting.is_finished() {
-        taken += usize::from(rig.chunk().is_some());
-        thread::yield_now();
-    }
-    waiting.join().unwrap().unwrap();
-    let (all, free, queued) = (rig.hub.room.0.limit(), rig.hub.room.0.free(), rig.hub.channel.len());
-    assert!(taken >= all / 8, "nobody is woken for less than an eighth");
-    // Three were served. One was used for what lay in the lane, one for the record that was waited with.
-    assert_eq!((all - free, rig.hub.lanes[mine % LANES].0.lock().places), (queued + 1, 1));
-    rig.send(&chunkful);
-    assert_eq!(rig.hub.lanes[mine % LANES].0.lock().places, 0);
-    assert_eq!(all - rig.hub.room.0.free(), rig.hub.channel.len());
-    rig.hub.close_lanes();
-    while rig.chunk().is_some() {}
-    assert_eq!(rig.hub.room.0.free(), all);
 }
 
 #[test]
