@@ -550,22 +550,29 @@ fn waiting_for_memory_ends_although_a_broker_stalls() {
 #[test]
 fn waiting_for_memory_that_idles_in_lanes_ends() {
     check(|| {
-        // A lane takes a sixty-fourth at a time, and one record needs all there is.
-        let memory = 64 * 200;
-        let (hub, mut sender) = Sender::start(HubConfig { buffer_memory: memory, ..config() });
-        sender.levels = &[Level::AnyRecord, Level::NothingButUrgent];
-        let callers = spawn_callers(&hub, 3, move |hub, caller| {
-            if caller == 0 {
-                send(hub, &format!("{:-<1$}", "0 0", memory - 64 - 6)).unwrap();
-            } else {
-                send(hub, &format!("{caller} 0")).unwrap();
-                send(hub, &format!("{caller} 1")).unwrap();
-            }
-        });
-        sender.until(5);
-        join(callers);
-        assert_nothing_held(&hub);
+        // Also where something is in flight all the time, and only the tick has it collected.
+        for levels in [&[Level::AnyRecord, Level::NothingButUrgent][..], &[Level::ManyChunks]] {
+            memory_that_idles_in_lanes_is_needed(levels);
+        }
     });
+}
+
+fn memory_that_idles_in_lanes_is_needed(levels: &'static [Level]) {
+    // A lane takes a sixty-fourth at a time, and one record needs all there is.
+    let memory = 64 * 200;
+    let (hub, mut sender) = Sender::start(HubConfig { buffer_memory: memory, ..config() });
+    sender.levels = levels;
+    let callers = spawn_callers(&hub, 3, move |hub, caller| {
+        if caller == 0 {
+            send(hub, &format!("{:-<1$}", "0 0", memory - 64 - 6)).unwrap();
+        } else {
+            send(hub, &format!("{caller} 0")).unwrap();
+            send(hub, &format!("{caller} 1")).unwrap();
+        }
+    });
+    sender.until(5);
+    join(callers);
+    assert_nothing_held(&hub);
 }
 
 #[test]
