@@ -143,12 +143,6 @@ impl Hub {
         }
 
         lane.credit = lane.credit + std::mem::take(&mut held.memory) - draft.charge;
-        if held.room > 0 {
-            // Not more, however many threads with places share the lane; what it has no use for goes back.
-            let kept = held.room.min((self.places_at_a_time() - 1).saturating_sub(lane.places));
-            held.room -= kept;
-            lane.places += kept;
-        }
         lane.chunk(
             || if draft.alone.is_some() { Vec::new() } else { self.buffer() },
             || Cells::new(number as u8, Arc::clone(&self.topics), Weak::clone(&self.home)),
@@ -207,7 +201,7 @@ impl Hub {
                 self.await_view(topic, entry.topic, partition, patience).map(drop)
             }
             Lack::Memory => {
-                // A place in the channel may be what the memory waits for. Those that the lane keeps are not all.
+                // A place in the channel may be what the memory waits for.
                 held.give_up_room();
                 let (limit, deadline) = self
                     .may_wait(entry.topic, "memory: buffer.memory is full", patience)
@@ -227,7 +221,7 @@ impl Hub {
                         patience,
                     )
                     .inspect_err(|_| self.ring())?;
-                let ticket = self.room.0.queue_up(places, places.max(self.places_at_a_time()));
+                let ticket = self.room.0.queue_up(places, places);
                 held.room += self.await_ticket(ticket, deadline, charge, limit)?;
                 Ok(())
             }
@@ -328,15 +322,10 @@ impl Hub {
         LARGEST_STRIDE.min(self.memory_at_a_time())
     }
 
-    /// How much memory a thread is served that had to wait. All lanes together keep a quarter of it all at most.
+    /// How much memory a thread is served that had to wait. With less, threads that are faster than the brokers take turns
+    /// for every few records; what is not spent is collected when somebody lacks it.
     fn memory_at_a_time(&self) -> usize {
         self.config.buffer_memory / 64
-    }
-
-    /// How many places in the channel a thread is served that had to wait: one to be used at once, the others are kept by
-    /// its lane. All lanes together keep less than half of all places, so there always are some to wait for.
-    fn places_at_a_time(&self) -> usize {
-        (self.config.channel_capacity / (2 * LANES)).max(1)
     }
 
     #[inline]

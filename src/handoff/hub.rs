@@ -214,10 +214,9 @@ impl Hub {
             lane.shut = true;
             // Without room it stays where it is, and the sender thread takes it before it says that all have come.
             let _ = self.push(&mut lane, None);
-            let (credit, places) = lane.take_credit();
+            let credit = std::mem::take(&mut lane.credit);
             drop(lane);
             self.budget.0.release(credit);
-            self.room.0.release(places);
         }
         self.end_waits();
     }
@@ -276,13 +275,12 @@ impl Hub {
         self.end_waits();
         for lane in &self.lanes {
             // Not tried but locked: who held the lock has appended, and who comes after finds the lane shut.
-            let (rest, (credit, places)) = {
+            let (rest, credit) = {
                 let mut lane = lane.0.lock();
-                (lane.shut(), lane.take_credit())
+                (lane.shut(), std::mem::take(&mut lane.credit))
             };
             drop(rest);
             self.budget.0.release(credit);
-            self.room.0.release(places);
         }
         self.drain_channel();
         drop(self.gets.take());
@@ -339,11 +337,10 @@ impl Hub {
     pub(super) fn push(&self, lane: &mut Lane, held: Option<&mut Held<'_>>) -> Result<(), usize> {
         let Some(chunk) = &lane.open else { return Ok(()) };
         let places = self.places_of(chunk);
-        let has_room = lane.take_places(places)
-            || match held {
-                Some(held) => held.take_room(places),
-                None => self.room.0.try_take(places),
-            };
+        let has_room = match held {
+            Some(held) => held.take_room(places),
+            None => self.room.0.try_take(places),
+        };
         if !has_room {
             return Err(places);
         }
@@ -362,10 +359,9 @@ impl Hub {
     }
 
     fn places_of(&self, chunk: &Chunk) -> usize {
-        // To the nearest: most records that fit no buffer are hardly larger than one. Not more than half of them, which
-        // come free however many the lanes keep.
+        // To the nearest: most records that fit no buffer are hardly larger than one.
         let places = (chunk.len() + self.config.chunk_bytes / 2) / self.config.chunk_bytes;
-        places.clamp(1, (self.config.channel_capacity / 2).max(1))
+        places.clamp(1, self.config.channel_capacity)
     }
 
     /// Sends a command for which a place was taken.
@@ -535,14 +531,16 @@ impl<'a> Held<'a> {
         Self { hub, memory: 0, room: 0 }
     }
 
-    /// Uses places that are held if they are enough, or takes as many if that is possible without waiting. Too few of
-    /// them are given up before anybody waits: two who wait for each other's would wait for ever.
+    /// Uses the places that are held if they are enough, or takes as many if that is possible without waiting. Too few
+    /// of them are given up before anybody waits: two who wait for each other's would wait for ever.
     pub(super) fn take_room(&mut self, places: usize) -> bool {
         if self.room < places {
             self.give_up_room();
             return self.hub.room.0.try_take(places);
         }
+        // Another chunk was waited for, which somebody else has pushed.
         self.room -= places;
+        self.give_up_room();
         true
     }
 

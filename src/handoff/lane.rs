@@ -25,8 +25,6 @@ pub(super) struct Lane {
     pub(super) open: Option<Chunk>,
     /// Memory taken from the budget and not spent.
     pub(super) credit: usize,
-    /// Places in the channel that one of its threads has waited for and not used yet.
-    pub(super) places: usize,
     /// The cells for records to come, from `next_cell` on. A chunk that is small leaves the others to the next one.
     cells: Option<Arc<Cells>>,
     next_cell: u16,
@@ -80,20 +78,6 @@ impl Lane {
     #[inline]
     pub(super) fn stamp(&mut self) -> i64 {
         self.clock.stamp(wall_clock)
-    }
-
-    /// Uses the lane's own places in the channel, if it keeps so many.
-    pub(super) fn take_places(&mut self, places: usize) -> bool {
-        let has_them = self.places >= places;
-        if has_them {
-            self.places -= places;
-        }
-        has_them
-    }
-
-    /// What the lane has taken and not spent, of the memory and of the places.
-    pub(super) fn take_credit(&mut self) -> (usize, usize) {
-        (mem::take(&mut self.credit), mem::take(&mut self.places))
     }
 
     /// What is left in the lane when nothing is appended any more; to be dropped without its lock.

@@ -78,12 +78,8 @@
 //! lanes have taken and not spent is collected while somebody waits: before every sleep if nothing is in flight, and
 //! otherwise once a tick, since what is in flight brings memory back, and since a lane that loses its credit all the
 //! time has its threads wait all the time. A lane that gets some afterwards either rings with the record it was for, or
-//! is looked into after a tick.
-//!
-//! A thread that had to wait for a place in the channel is served several, and its lane keeps what is left: otherwise
-//! threads that are faster than the sender thread would take turns chunk by chunk. No thread keeps a place of its own
-//! while it waits for memory, because the memory may be held by a chunk that needs the place; and all lanes together
-//! keep less than half of the places, so the sender thread, which needs no memory, always frees some.
+//! is looked into after a tick. A place in the channel is never kept by a thread that waits for memory, because the
+//! memory may be held by a chunk that needs the place.
 //!
 //! # The end
 //!

@@ -440,31 +440,6 @@ fn a_full_channel_lets_everybody_pass_in_the_end() {
 }
 
 #[test]
-fn places_that_lanes_keep_are_in_nobodys_way() {
-    check(|| {
-        // Two places for who has waited for one, so a lane keeps one of them at times; there are three lanes.
-        let config = HubConfig { channel_capacity: 12, memory_for_chunks: 0, ..config() };
-        let (hub, mut sender) = Sender::start(config);
-        sender.levels = &[Level::AnyRecord, Level::NothingButUrgent];
-        sender.tickless = true;
-        let sender = thread::spawn(move || sender.until_closed());
-        let callers = spawn_callers(&hub, 4, |hub, caller| {
-            for number in 0..5 {
-                send(hub, &large(&format!("{caller} {number}"))).unwrap();
-            }
-            hub.flush(None).unwrap();
-        });
-        join(callers);
-        hub.close_lanes();
-        hub.close_command();
-        let values = sender.join().unwrap();
-        assert_eq!(values.len(), 20);
-        assert_in_order(&values);
-        assert_nothing_held(&hub);
-    });
-}
-
-#[test]
 fn a_full_channel_wakes_a_sender_thread_that_waits_for_nothing_else() {
     check(|| {
         let (hub, mut sender) = Sender::start(config());
@@ -575,22 +550,29 @@ fn waiting_for_memory_ends_although_a_broker_stalls() {
 #[test]
 fn waiting_for_memory_that_idles_in_lanes_ends() {
     check(|| {
-        // A lane takes a sixty-fourth at a time, and one record needs all there is.
-        let memory = 64 * 200;
-        let (hub, mut sender) = Sender::start(HubConfig { buffer_memory: memory, ..config() });
-        sender.levels = &[Level::AnyRecord, Level::NothingButUrgent];
-        let callers = spawn_callers(&hub, 3, move |hub, caller| {
-            if caller == 0 {
-                send(hub, &format!("{:-<1$}", "0 0", memory - 64 - 6)).unwrap();
-            } else {
-                send(hub, &format!("{caller} 0")).unwrap();
-                send(hub, &format!("{caller} 1")).unwrap();
-            }
-        });
-        sender.until(5);
-        join(callers);
-        assert_nothing_held(&hub);
+        // Also where something is in flight all the time, and only the tick has it collected.
+        for levels in [&[Level::AnyRecord, Level::NothingButUrgent][..], &[Level::ManyChunks]] {
+            memory_that_idles_in_lanes_is_needed(levels);
+        }
     });
+}
+
+fn memory_that_idles_in_lanes_is_needed(levels: &'static [Level]) {
+    // A lane takes a sixty-fourth at a time, and one record needs all there is.
+    let memory = 64 * 200;
+    let (hub, mut sender) = Sender::start(HubConfig { buffer_memory: memory, ..config() });
+    sender.levels = levels;
+    let callers = spawn_callers(&hub, 3, move |hub, caller| {
+        if caller == 0 {
+            send(hub, &format!("{:-<1$}", "0 0", memory - 64 - 6)).unwrap();
+        } else {
+            send(hub, &format!("{caller} 0")).unwrap();
+            send(hub, &format!("{caller} 1")).unwrap();
+        }
+    });
+    sender.until(5);
+    join(callers);
+    assert_nothing_held(&hub);
 }
 
 #[test]

@@ -16,7 +16,6 @@ use super::{
         context::{End, Patience},
         hub::{Bell, Command, Hub, HubConfig, Level},
         receiver::HubReceiver,
-        sizes::LANES,
         snapshot::{Snapshot, TopicView},
     },
     AGES, Taken, append, config, deliver, entry,
@@ -96,11 +95,6 @@ fn sender(mut receiver: HubReceiver, sleep: &Sleep, dies_after: usize) -> Vec<Ta
     }
 }
 
-/// A place in the channel is worth waiting for, and comes with others.
-fn crowded() -> HubConfig {
-    HubConfig { buffer_memory: 1 << 20, channel_capacity: 4 * LANES, ..tight() }
-}
-
 fn tight() -> HubConfig {
     HubConfig {
         buffer_memory: 8 * 1024,
@@ -116,7 +110,7 @@ fn tight() -> HubConfig {
 fn many_threads_keep_their_order_and_get_their_answers() {
     const THREADS: usize = 20;
     const RECORDS: usize = 400;
-    for config in [config(), tight(), crowded()] {
+    for config in [config(), tight()] {
         let (hub, receiver, sleep) = start(config);
         let sender = {
             let sleep = Arc::clone(&sleep);
