@@ -104,6 +104,7 @@ pub(crate) mod promise;
 pub(crate) mod receiver;
 mod sizes;
 pub(crate) mod snapshot;
+pub(crate) mod spare;
 pub(crate) mod sync;
 pub(crate) mod topics;
 
