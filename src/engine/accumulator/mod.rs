@@ -50,6 +50,9 @@ pub(super) struct Accumulator {
     topics: Vec<TopicQueues>,
     queues: Vec<Queue>,
     batches: Vec<Entry>,
+    /// Where the last record without a partition went, and the next one goes if there is room: the way there through
+    /// topics and queues takes as long as all the rest.
+    filling: Option<Filling>,
     free: Vec<u32>,
     /// Slots with something to send, by leader; each at most once (`Queue::scheduled`), stale entries are skipped.
     ready: BTreeMap<i32, VecDeque<Slot>>,
@@ -127,6 +130,15 @@ struct Entry {
     batch: Option<Batch>,
 }
 
+/// The last batch of its queue, in the partition where the built-in partitioner stays at present.
+#[derive(Clone, Copy)]
+struct Filling {
+    topic: TopicId,
+    partition: i32,
+    slot: Slot,
+    key: BatchKey,
+}
+
 enum Readiness {
     Ready(i32),
     NotReady,
@@ -146,6 +158,7 @@ impl Accumulator {
             topics: Vec::new(),
             queues: Vec::new(),
             batches: Vec::new(),
+            filling: None,
             free: Vec::new(),
             ready: BTreeMap::new(),
             linger: Deadlines::default(),
@@ -250,8 +263,16 @@ impl Accumulator {
         record: RecordView<'_>,
         random: &mut impl FnMut() -> u64,
     ) {
-        let RecordView { topic, body, cells, cell, .. } = record;
         let sticky = record.partition < 0;
+        if sticky
+            && let Some(open) = self.filling
+            && open.topic == record.topic
+            && let Some(batch) = self.batches[open.key.index as usize].get_mut(open.key)
+            && let Some(bytes) = batch.try_append(record.timestamp, record.body, record.cells, record.cell)
+        {
+            return self.appended(now, open, record, bytes);
+        }
+        let RecordView { topic, body, .. } = record;
         let mut partition = if sticky { self.sticky_partition(now, topic, random) } else { record.partition };
         let mut slot = self.slot(topic, partition);
         let mut key = self.queues[slot.0 as usize].batches.back().copied();
@@ -276,8 +297,19 @@ impl Accumulator {
                 (key, bytes)
             }
         };
-        cells.set_place(cell, topic, partition);
-        let batch = self.batches[key.index as usize].batch.as_mut().expect("appended to above");
+        let open = Filling { topic, partition, slot, key };
+        if sticky {
+            self.filling = Some(open);
+        }
+        self.appended(now, open, record, bytes);
+    }
+
+    /// What remains to be done for a record that lies in its batch.
+    #[inline]
+    fn appended(&mut self, now: Instant, open: Filling, record: RecordView<'_>, bytes: usize) {
+        let Filling { topic, partition, slot, key } = open;
+        record.cells.set_place(record.cell, topic, partition);
+        let batch = self.batches[key.index as usize].batch.as_mut().expect("appended to just now");
         if let Some(callback) = record.callback {
             let index = batch.records - 1;
             batch.callbacks.push((index, callback));
@@ -286,8 +318,10 @@ impl Accumulator {
         if full {
             self.touch(now, slot);
         }
-        if sticky {
-            self.topics[topic.0 as usize].sticky.appended(bytes, self.limits.batch_size, full);
+        if record.partition < 0
+            && self.topics[topic.0 as usize].sticky.appended(bytes, self.limits.batch_size, full)
+        {
+            self.filling = None;
         }
     }
 
@@ -345,6 +379,7 @@ impl Accumulator {
         let limit = self.limits.batch_size.max(HEADER_LEN + body);
         let epoch = self.flushes.begin_batch();
         let batch = Batch::new(slot, opened, buffer, limit, epoch);
+        self.filling = self.filling.filter(|open| open.slot != slot);
         self.serial += SERIALS_A_BATCH;
         let key = self.store(batch, self.serial, SERIALS_A_BATCH);
         self.queues[slot.0 as usize].batches.push_back(key);
@@ -850,8 +885,7 @@ impl Accumulator {
     }
 
     pub(super) fn batch_mut(&mut self, key: BatchKey) -> Option<&mut Batch> {
-        let entry = self.batches.get_mut(key.index as usize)?;
-        entry.batch.as_mut().filter(|_| entry.generation == key.generation)
+        self.batches.get_mut(key.index as usize)?.get_mut(key)
     }
 
     /// Where a batch goes, for requests and errors.
@@ -906,6 +940,14 @@ impl Accumulator {
             }
             batch.unseal();
         }
+    }
+}
+
+impl Entry {
+    /// The batch, unless it is gone.
+    #[inline]
+    fn get_mut(&mut self, key: BatchKey) -> Option<&mut Batch> {
+        self.batch.as_mut().filter(|_| self.generation == key.generation)
     }
 }
 

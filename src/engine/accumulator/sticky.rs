@@ -38,15 +38,17 @@ impl Sticky {
         self.produced = 0;
     }
 
-    /// Counts what was appended to the current partition, and leaves it if that was enough.
+    /// Counts what was appended to the current partition, and leaves it if that was enough; says whether it has.
     ///
     /// A partition is left at the end of a batch once `batch.size` bytes went to it. Leaving earlier would cut batches
     /// short; past twice that much it is left in any case.
-    pub(super) fn appended(&mut self, bytes: usize, batch_size: usize, batch_is_full: bool) {
+    pub(super) fn appended(&mut self, bytes: usize, batch_size: usize, batch_is_full: bool) -> bool {
         self.produced += bytes;
-        if (batch_is_full && self.is_due(batch_size)) || self.produced >= 2 * batch_size {
+        let enough = (batch_is_full && self.is_due(batch_size)) || self.produced >= 2 * batch_size;
+        if enough {
             self.leave();
         }
+        enough
     }
 
     /// Whether a record that does not fit into the open batch should go elsewhere instead of beginning another.
