@@ -53,6 +53,8 @@ pub(super) struct Accumulator {
     /// Where the last record without a partition went, and the next one goes if there is room: the way there through
     /// topics and queues takes as long as all the rest.
     filling: Option<Filling>,
+    /// Of the last choice; kept for its memory.
+    candidates: Vec<Candidate>,
     free: Vec<u32>,
     /// Slots with something to send, by leader; each at most once (`Queue::scheduled`), stale entries are skipped.
     ready: BTreeMap<i32, VecDeque<Slot>>,
@@ -159,6 +161,7 @@ impl Accumulator {
             queues: Vec::new(),
             batches: Vec::new(),
             filling: None,
+            candidates: Vec::new(),
             free: Vec::new(),
             ready: BTreeMap::new(),
             linger: Deadlines::default(),
@@ -346,28 +349,27 @@ impl Accumulator {
         if self.topics.get(t).is_none_or(|t| t.slots.is_empty()) {
             self.slot(topic, 0);
         }
-        let candidates: Vec<Candidate> = self.topics[t]
-            .slots
-            .iter()
-            .map(|slot| {
-                let queue = &self.queues[slot.0 as usize];
-                let stuck = self.limits.availability_timeout.is_some_and(|timeout| {
-                    !queue.batches.is_empty()
-                        && queue
-                            .leader
-                            .and_then(|l| self.blocked.get(&l))
-                            .is_some_and(|since| now.saturating_duration_since(*since) > timeout)
-                });
-                Candidate {
-                    partition: queue.partition,
-                    queued: queue.batches.len(),
-                    available: queue.leader.is_some(),
-                    stuck,
-                    in_rack: queue.in_rack,
-                }
-            })
-            .collect();
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        candidates.extend(self.topics[t].slots.iter().map(|slot| {
+            let queue = &self.queues[slot.0 as usize];
+            let stuck = self.limits.availability_timeout.is_some_and(|timeout| {
+                !queue.batches.is_empty()
+                    && queue
+                        .leader
+                        .and_then(|l| self.blocked.get(&l))
+                        .is_some_and(|since| now.saturating_duration_since(*since) > timeout)
+            });
+            Candidate {
+                partition: queue.partition,
+                queued: queue.batches.len(),
+                available: queue.leader.is_some(),
+                stuck,
+                in_rack: queue.in_rack,
+            }
+        }));
         let partition = sticky::pick(&candidates, self.limits.adaptive, random());
+        self.candidates = candidates;
         self.topics[t].sticky.choose(partition);
         partition
     }
