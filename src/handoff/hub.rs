@@ -36,7 +36,7 @@ pub(crate) struct HubConfig {
     pub(crate) memory_for_chunks: usize,
     /// A chunk is pushed when it is so large. With 4 KiB the threads switch twice as often.
     pub(crate) chunk_bytes: usize,
-    /// In chunks of `chunk_bytes`; one that is larger takes several places. With 64 of them, callers with records of 1 KiB block although the sender thread could take more.
+    /// In chunks of `chunk_bytes`; one that is larger takes several places.
     pub(crate) channel_capacity: usize,
     /// `linger.ms`
     pub(crate) linger: Duration,
