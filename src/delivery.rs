@@ -13,6 +13,7 @@ use crate::{
     handoff::{
         cells::{Cells, Outcome},
         context::{forked, inside_callback},
+        spare,
         sync::{Arc, now, park_until},
         topics::TopicId,
     },
@@ -26,14 +27,16 @@ use crate::{
 /// Several threads can wait for one handle at a time, and the answer can be asked for again.
 ///
 /// Dropping a handle cancels nothing and costs nothing; the record is sent all the same. Handles of up to 256
-/// records share one allocation of 4 KiB, which is kept as long as one of them is.
+/// records share one allocation of 4 KiB, which is kept as long as one of them is. A thread keeps the one that it has
+/// dropped a handle of last, until it sends the next record or ends.
 ///
 /// Every handle gets an answer: at the latest when `delivery.timeout.ms` has passed, when the producer is closed, or
 /// when its sender thread ends. A record's callback has returned before its handle has the answer: handles of records
 /// with callbacks wait for these and for all callbacks before them, so with slow ones their answers come later than
 /// that.
 pub struct DeliveryFuture {
-    cells: Arc<Cells>,
+    /// `None` only while it is dropped.
+    cells: Option<Arc<Cells>>,
     timestamp: i64,
     key_size: i32,
     value_size: i32,
@@ -52,7 +55,7 @@ impl DeliveryFuture {
         key_size: i32,
         value_size: i32,
     ) -> Self {
-        Self { cells, timestamp, key_size, value_size, topic, cell, polled: false }
+        Self { cells: Some(cells), timestamp, key_size, value_size, topic, cell, polled: false }
     }
 
     /// Waits until the record is acknowledged or has failed.
@@ -82,10 +85,10 @@ impl DeliveryFuture {
 
     /// The answer, if there is one yet. Never waits.
     pub fn try_get(&self) -> Option<Result<RecordMetadata, DeliveryError>> {
-        Some(match self.cells.outcome(self.cell)? {
+        Some(match self.cells().outcome(self.cell)? {
             Outcome::Acknowledged { offset, append_time } => Ok(RecordMetadata {
-                topic: Arc::clone(self.cells.topics().name(self.topic)),
-                partition: self.cells.place(self.cell).map_or(-1, |(_, partition)| partition),
+                topic: Arc::clone(self.cells().topics().name(self.topic)),
+                partition: self.cells().place(self.cell).map_or(-1, |(_, partition)| partition),
                 offset,
                 timestamp: append_time.unwrap_or(self.timestamp),
                 serialized_key_size: self.key_size,
@@ -97,7 +100,12 @@ impl DeliveryFuture {
 
     /// Whether there is an answer.
     pub fn is_done(&self) -> bool {
-        !self.cells.is_pending(self.cell)
+        !self.cells().is_pending(self.cell)
+    }
+
+    #[inline]
+    fn cells(&self) -> &Arc<Cells> {
+        self.cells.as_ref().expect("only the drop takes it")
     }
 
     /// `None` once `deadline` has passed.
@@ -113,7 +121,7 @@ impl DeliveryFuture {
         if let Some(error) = self.orphaned() {
             return Some(Err(error));
         }
-        let registered = self.cells.register_thread(self.cell);
+        let registered = self.cells().register_thread(self.cell);
         self.hurry();
         while !self.is_done() && park_until(deadline) {}
         drop(registered);
@@ -123,14 +131,14 @@ impl DeliveryFuture {
     /// Has what holds the record back end, unless there is an answer already. The caller has registered before.
     fn hurry(&self) {
         if !self.is_done()
-            && let Some(home) = self.cells.home()
+            && let Some(home) = self.cells().home()
         {
-            home.hurry(&self.cells, self.cell);
+            home.hurry(self.cells(), self.cell);
         }
     }
 
     fn orphaned(&self) -> Option<DeliveryError> {
-        let home = self.cells.home()?;
+        let home = self.cells().home()?;
         forked(home.creator()).then(|| {
             self.cannot_wait("the producer was made by the process that this one was forked from; only there its handles get answers")
         })
@@ -140,7 +148,7 @@ impl DeliveryFuture {
     fn cannot_wait(&self, why: &'static str) -> DeliveryError {
         DeliveryError::new(DeliveryFailure {
             cause: DeliveryCause::CannotWait(why),
-            topic: Arc::clone(self.cells.topics().name(self.topic)),
+            topic: Arc::clone(self.cells().topics().name(self.topic)),
             partition: -1,
             broker: None,
             attempts: 0,
@@ -165,7 +173,7 @@ impl Future for DeliveryFuture {
             return Poll::Ready(Err(error));
         }
         let first = !std::mem::replace(&mut self.polled, true);
-        self.cells.register_waker(self.cell, context.waker().clone());
+        self.cells().register_waker(self.cell, context.waker().clone());
         if first {
             self.hurry();
         }
@@ -174,9 +182,13 @@ impl Future for DeliveryFuture {
 }
 
 impl Drop for DeliveryFuture {
+    #[inline]
     fn drop(&mut self) {
         if self.polled {
-            self.cells.unregister_waker(self.cell);
+            self.cells().unregister_waker(self.cell);
+        }
+        if let Some(cells) = self.cells.take() {
+            spare::give_back(cells);
         }
     }
 }
@@ -185,7 +197,7 @@ impl Drop for DeliveryFuture {
 impl fmt::Debug for DeliveryFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DeliveryFuture")
-            .field("topic", self.cells.topics().name(self.topic))
+            .field("topic", self.cells().topics().name(self.topic))
             .field("answer", &self.try_get())
             .finish_non_exhaustive()
     }

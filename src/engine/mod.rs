@@ -365,7 +365,9 @@ impl Engine {
             return if self.settings.linger.is_zero() { Level::AnyRecord } else { Level::AnyChunk };
         }
         let (now, max) = (self.now, self.settings.max_in_flight);
-        let has_room = self.brokers.nodes.values_mut().any(|b| b.can_take(now, max).is_some());
+        // The addresses that the user gave lead nothing.
+        let mut leaders = self.brokers.nodes.range_mut(0..);
+        let has_room = leaders.any(|(_, broker)| broker.can_take(now, max).is_some());
         match (has_room, self.settings.linger.is_zero()) {
             (false, _) => Level::NothingButUrgent,
             (true, true) => Level::AnyRecord,

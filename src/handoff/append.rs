@@ -15,6 +15,7 @@ use super::{
     lane::{refuses, usable_count},
     sizes::LANES,
     snapshot::{Snapshot, TopicView},
+    spare,
     sync::{Arc, Ordering, Weak, fence, thread_number},
     topics::TopicId,
 };
@@ -158,8 +159,14 @@ impl Hub {
             None => chunk.append(head, draft.body_len, entry.key, entry.value, entry.headers),
         };
         let (key_size, value_size) = (length(entry.key), length(entry.value));
-        let future =
-            DeliveryFuture::new(Arc::clone(chunk.cells()), cell, topic, timestamp, key_size, value_size);
+        let future = DeliveryFuture::new(
+            spare::reference(chunk.cells()),
+            cell,
+            topic,
+            timestamp,
+            key_size,
+            value_size,
+        );
         if let Some(call) = entry.callback.take() {
             chunk.add_callback(PendingCallback { cell, timestamp, key_size, value_size, call });
         }

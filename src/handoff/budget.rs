@@ -23,6 +23,8 @@ use super::sync::{
 /// What is shared out, and the line of those who wait for it.
 pub(crate) struct Budget {
     limit: usize,
+    /// So much has to be free before somebody is woken.
+    worth: usize,
     /// `<= limit`
     free: AtomicUsize,
     line: Mutex<VecDeque<Arc<Waiter>>>,
@@ -62,9 +64,16 @@ struct Waiter {
 }
 
 impl Budget {
+    /// An eighth is worth waking somebody: less would wake a thread for a handful of records.
     pub(crate) fn new(limit: usize) -> Self {
+        Self::handed_out_from(limit, limit / 8)
+    }
+
+    /// Whoever waits is woken once `worth` is free.
+    pub(super) fn handed_out_from(limit: usize, worth: usize) -> Self {
         Self {
             limit,
+            worth,
             free: AtomicUsize::new(limit),
             line: Mutex::new(VecDeque::new()),
             waiting: AtomicUsize::new(0),
@@ -146,8 +155,7 @@ impl Budget {
         Ticket { budget: self, waiter, open: true }
     }
 
-    /// Gives `n` back, and wakes the head of the line once an eighth is free: less would wake a thread for a handful
-    /// of records.
+    /// Gives `n` back, and wakes the head of the line once enough is free to be worth it.
     #[inline]
     pub(crate) fn release(&self, n: usize) {
         // Release, and Acquire where it is taken: whoever takes a place in the channel must see that it is empty.
@@ -155,7 +163,7 @@ impl Budget {
         debug_assert!(before + n <= self.limit, "more was given back than taken");
         fence(Ordering::SeqCst);
         if self.waiting() > 0 {
-            self.hand_out(self.limit / 8);
+            self.hand_out(self.worth);
         }
     }
 

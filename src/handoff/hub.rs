@@ -36,7 +36,7 @@ pub(crate) struct HubConfig {
     pub(crate) memory_for_chunks: usize,
     /// A chunk is pushed when it is so large. With 4 KiB the threads switch twice as often.
     pub(crate) chunk_bytes: usize,
-    /// In chunks of `chunk_bytes`; one that is larger takes several places. With 64 of them, callers with records of 1 KiB block although the sender thread could take more.
+    /// In chunks of `chunk_bytes`; one that is larger takes several places.
     pub(crate) channel_capacity: usize,
     /// `linger.ms`
     pub(crate) linger: Duration,
@@ -137,7 +137,8 @@ impl Hub {
             // Every buffer that can exist at a time, so that none is thrown away.
             pool: Channel::bounded(config.channel_capacity + LANES + 1),
             budget: Padded(Budget::new(config.buffer_memory - config.memory_for_chunks)),
-            room: Padded(Budget::new(config.channel_capacity)),
+            // With an eighth, records that fill a chunk each have the threads switch three times as often.
+            room: Padded(Budget::handed_out_from(config.channel_capacity, config.channel_capacity / 2)),
             topics: Arc::new(Topics::new()),
             published: Published::new(),
             gets: Mailbox::new(),

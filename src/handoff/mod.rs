@@ -16,7 +16,7 @@
 //! ```
 //!
 //! A producer has sixteen lanes; a thread always uses the same one. `send` locks its lane, appends the encoded
-//! record to the lane's open chunk, gives out a cell for the handle, and unlocks. A chunk of 16 KiB goes through
+//! record to the lane's open chunk, gives out a cell for the handle, and unlocks. A chunk of 32 KiB goes through
 //! the channel as one message. So a record costs no allocation, no message and no wake-up of its own.
 //!
 //! Batches, sockets, partitions' leaders, retries are not known here. Above this floor are the engine and its
@@ -106,6 +106,7 @@ pub(crate) mod promise;
 pub(crate) mod receiver;
 mod sizes;
 pub(crate) mod snapshot;
+pub(crate) mod spare;
 pub(crate) mod sync;
 pub(crate) mod topics;
 

@@ -476,24 +476,25 @@ fn read_clock() -> Instant {
     Instant::now()
 }
 
-/// What a thread hands over at a time. With 4 KiB the threads switch twice as often.
-const CHUNK_BYTES: usize = 16 * 1024;
+/// What a thread hands over at a time: about as much as 256 small records take, which is where a chunk ends in any case.
+/// With 4 KiB the threads switch twice as often; with 16 KiB a record of 10 KiB is alone in its chunk.
+const CHUNK_BYTES: usize = 32 * 1024;
 
-/// With 64, callers with records of 1 KiB block although the sender thread could take more.
-const CHANNEL_CAPACITY: usize = 256;
+/// 4 MiB. With a quarter of it, callers with records of 1 KiB block although the sender thread could take more.
+const CHANNEL_CAPACITY: usize = 128;
 
-/// A sixteenth of `buffer.memory` is for chunks in the channel, 128 of them with the usual 32 MiB, and some more of it
+/// A sixteenth of `buffer.memory` is for chunks in the channel, 64 of them with the usual 32 MiB, and some more of it
 /// for those that lanes are filling.
 const SHARE_OF_CHUNKS: usize = 16;
 
 /// Below 4 MiB nobody looks at the megabyte: all of `buffer.memory` is for records, which may be as large as that.
-const FEWEST_CHUNKS: usize = 16;
+const FEWEST_CHUNKS: usize = 8;
 
 /// So many chunks wake a sender thread that an answer will wake anyway.
-const RING_THRESHOLD: usize = 8;
+const RING_THRESHOLD: usize = 4;
 
 /// A megabyte of full chunks. With more, a slow codec keeps the sockets waiting for too long.
-const MAX_COMMANDS_PER_TURN: usize = 64;
+const MAX_COMMANDS_PER_TURN: usize = 32;
 
 /// More than a turn's answers, but for a hostile peer or an enormous cluster's metadata, which must not keep the other
 /// sockets waiting.

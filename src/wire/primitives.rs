@@ -316,12 +316,8 @@ pub(crate) fn put_uuid(out: &mut Vec<u8>, value: &Uuid) {
 }
 
 #[inline]
-pub(crate) fn put_uvarint(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+pub(crate) fn put_uvarint(out: &mut Vec<u8>, value: u32) {
+    put_base128(out, value.into());
 }
 
 #[inline]
@@ -331,12 +327,7 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, value: i32) {
 
 #[cfg(any(test, fuzzing))]
 pub(crate) fn put_varlong(out: &mut Vec<u8>, value: i64) {
-    let mut value = zigzag_long(value);
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
+    put_base128(out, zigzag_long(value));
 }
 
 /// How many bytes [`put_varint`] writes.
@@ -413,6 +404,16 @@ pub(super) fn zigzag(value: i32) -> u32 {
 #[inline]
 pub(super) fn zigzag_long(value: i64) -> u64 {
     ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+/// Seven bits a byte, the lowest first.
+#[inline]
+pub(super) fn put_base128(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
 }
 
 /// Seven bits a byte without a division: nine sixty-fourths, rounded up, are the same for up to 64 bits.

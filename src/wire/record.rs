@@ -9,7 +9,7 @@
 //!                                                            `----------------- body --------------------'
 //! ```
 
-use super::primitives::{base128_len, put_varint, varlong_len, zigzag, zigzag_long};
+use super::primitives::{base128_len, put_base128, put_varint, varlong_len, zigzag, zigzag_long};
 
 /// A header: its name, and bytes or null.
 pub(crate) type Header = (Box<str>, Option<Box<[u8]>>);
@@ -42,10 +42,13 @@ pub(crate) fn size_upper_bound(body_len: usize) -> usize {
 
 /// What stands in front of a record's body in its batch: length, attributes, timestamp and offset.
 ///
-/// It is worked out once, to see whether the record fits and to write it.
+/// It is worked out once, to see whether the record fits and to write it. Kept as numbers: bytes put together on the
+/// stack would be read back before they are all written, which costs as much as the rest.
 pub(crate) struct RecordHead {
-    /// `len` bytes, then zeros.
-    bytes: [u8; HEAD_ROOM],
+    /// As unsigned varints; the attributes are 0.
+    length: u64,
+    timestamp: u64,
+    offset: u64,
     len: usize,
     body_len: usize,
 }
@@ -54,28 +57,9 @@ impl RecordHead {
     #[inline]
     pub(crate) fn new(body_len: usize, timestamp_delta: i64, offset_delta: i32) -> Self {
         let (timestamp, offset) = (zigzag_long(timestamp_delta), u64::from(zigzag(offset_delta)));
-        // One byte of attributes, which are 0.
-        let length = 1 + base128_len(timestamp) + base128_len(offset) + body_len;
-        let length = u64::from(zigzag(counted(length)));
-        let mut head = Self { bytes: [0; HEAD_ROOM], len: 0, body_len };
-        if (length | timestamp | offset) < 1 << 14 {
-            // Nearly every record: all of it in one register, and written as one word.
-            let (mut word, mut len) = two_bytes(length);
-            len += 1;
-            for value in [timestamp, offset] {
-                let (bytes, n) = two_bytes(value);
-                word |= bytes << (8 * len);
-                len += n;
-            }
-            head.bytes[..WORD].copy_from_slice(&word.to_le_bytes());
-            head.len = len;
-        } else {
-            head.put(length);
-            head.len += 1;
-            head.put(timestamp);
-            head.put(offset);
-        }
-        head
+        let counted_len = ATTRIBUTES_LEN + base128_len(timestamp) + base128_len(offset);
+        let length = u64::from(zigzag(counted(counted_len + body_len)));
+        Self { length, timestamp, offset, len: base128_len(length) + counted_len, body_len }
     }
 
     /// How many bytes the record takes, its body included.
@@ -84,14 +68,22 @@ impl RecordHead {
         self.len + self.body_len
     }
 
-    fn put(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes[self.len] = value as u8 | 0x80;
-            value >>= 7;
-            self.len += 1;
+    /// All of it in one register, first byte lowest, then zeros: so nearly every record has it.
+    #[inline]
+    fn word(&self) -> Option<u64> {
+        let Self { length, timestamp, offset, .. } = *self;
+        if (length | timestamp | offset) >= 1 << 14 {
+            return None;
         }
-        self.bytes[self.len] = value as u8;
-        self.len += 1;
+        let (mut word, mut len) = two_bytes(length);
+        len += ATTRIBUTES_LEN;
+        for value in [timestamp, offset] {
+            let (bytes, n) = two_bytes(value);
+            word |= bytes << (8 * len);
+            len += n;
+        }
+        debug_assert_eq!(len, self.len);
+        Some(word)
     }
 }
 
@@ -107,13 +99,16 @@ pub(crate) fn put_record(out: &mut Vec<u8>, head: &RecordHead, body: &[u8]) {
     debug_assert_eq!(head.body_len, body.len());
     // Hardly a byte more than needed: a batch that is filled to the brim must not be moved into a larger buffer.
     out.reserve(head.record_len().max(WORD));
-    if head.len <= WORD {
+    if let Some(word) = head.word() {
         // A word of known length costs a store, a slice of any length a call.
         let end = out.len() + head.len;
-        out.extend_from_slice(&head.bytes[..WORD]);
+        out.extend_from_slice(&word.to_le_bytes());
         out.truncate(end);
     } else {
-        out.extend_from_slice(&head.bytes[..head.len]);
+        put_base128(out, head.length);
+        out.push(NO_ATTRIBUTES);
+        put_base128(out, head.timestamp);
+        put_base128(out, head.offset);
     }
     out.extend_from_slice(body);
 }
@@ -161,8 +156,8 @@ pub(super) const BATCH_HEADER_LEN: usize = 61;
 /// The longest forms of length (5), attributes (1), timestamp delta (10) and offset delta (5).
 const MAX_RECORD_OVERHEAD: usize = 21;
 
-/// Room for the longest head.
-const HEAD_ROOM: usize = MAX_RECORD_OVERHEAD;
+const NO_ATTRIBUTES: u8 = 0;
+const ATTRIBUTES_LEN: usize = size_of::<u8>();
 
 const WORD: usize = size_of::<u64>();
 

@@ -57,6 +57,7 @@ mod source {
         #[path = "../../tests/handoff_model/sizes.rs"]
         pub(crate) mod sizes;
         pub(crate) mod snapshot;
+        pub(crate) mod spare;
         #[path = "../../tests/handoff_model/sync.rs"]
         pub(crate) mod sync;
         pub(crate) mod topics;

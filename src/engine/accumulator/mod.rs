@@ -55,6 +55,11 @@ pub(super) struct Accumulator {
     topics: Vec<TopicQueues>,
     queues: Vec<Queue>,
     batches: Vec<Entry>,
+    /// Where the last record without a partition went, and the next one goes if there is room: the way there through
+    /// topics and queues takes as long as all the rest.
+    filling: Option<Filling>,
+    /// Of the last choice; kept for its memory.
+    candidates: Vec<Candidate>,
     free: Vec<u32>,
     /// Slots with something to send, by leader; each at most once (`Queue::scheduled`), stale entries are skipped.
     ready: BTreeMap<i32, VecDeque<Slot>>,
@@ -139,6 +144,15 @@ struct Entry {
     batch: Option<Batch>,
 }
 
+/// The last batch of its queue, in the partition where the built-in partitioner stays at present.
+#[derive(Clone, Copy)]
+struct Filling {
+    topic: TopicId,
+    partition: i32,
+    slot: Slot,
+    key: BatchKey,
+}
+
 enum Readiness {
     Ready(i32),
     NotReady,
@@ -159,6 +173,8 @@ impl Accumulator {
             topics: Vec::new(),
             queues: Vec::new(),
             batches: Vec::new(),
+            filling: None,
+            candidates: Vec::new(),
             free: Vec::new(),
             ready: BTreeMap::new(),
             linger: Deadlines::default(),
@@ -225,6 +241,7 @@ impl Accumulator {
         let sticky = &mut self.topics[topic.0 as usize].sticky;
         if !exists && sticky.current() == Some(partition) {
             sticky.leave();
+            self.filling = self.filling.filter(|open| open.slot != slot);
         }
     }
 
@@ -278,8 +295,16 @@ impl Accumulator {
         record: RecordView<'_>,
         random: &mut impl FnMut() -> u64,
     ) {
-        let RecordView { topic, body, cells, cell, .. } = record;
         let sticky = record.partition < 0;
+        if sticky
+            && let Some(open) = self.filling
+            && open.topic == record.topic
+            && let Some(batch) = self.batches[open.key.index as usize].get_mut(open.key)
+            && let Some(bytes) = batch.try_append(record.timestamp, record.body, record.cells, record.cell)
+        {
+            return self.appended(now, open, record, bytes);
+        }
+        let RecordView { topic, body, .. } = record;
         let mut partition = if sticky { self.sticky_partition(now, topic, random) } else { record.partition };
         let mut slot = self.slot(topic, partition);
         let mut key = self.queues[slot.0 as usize].batches.back().copied();
@@ -309,8 +334,19 @@ impl Accumulator {
                 (key, bytes)
             }
         };
-        cells.set_place(cell, topic, partition);
-        let batch = self.batches[key.index as usize].batch.as_mut().expect("appended to above");
+        let open = Filling { topic, partition, slot, key };
+        if sticky {
+            self.filling = Some(open);
+        }
+        self.appended(now, open, record, bytes);
+    }
+
+    /// What remains to be done for a record that lies in its batch.
+    #[inline]
+    fn appended(&mut self, now: Instant, open: Filling, record: RecordView<'_>, bytes: usize) {
+        let Filling { topic, partition, slot, key } = open;
+        record.cells.set_place(record.cell, topic, partition);
+        let batch = self.batches[key.index as usize].batch.as_mut().expect("appended to just now");
         if let Some(callback) = record.callback {
             let index = batch.records - 1;
             batch.callbacks.push((index, callback));
@@ -319,8 +355,10 @@ impl Accumulator {
         if full {
             self.touch(now, slot);
         }
-        if sticky {
-            self.topics[topic.0 as usize].sticky.appended(bytes, self.limits.batch_size, full);
+        if record.partition < 0
+            && self.topics[topic.0 as usize].sticky.appended(bytes, self.limits.batch_size, full)
+        {
+            self.filling = None;
         }
     }
 
@@ -345,29 +383,27 @@ impl Accumulator {
         if self.topics.get(t).is_none_or(|t| t.slots.is_empty()) {
             self.slot(topic, 0);
         }
-        let candidates: Vec<Candidate> = self.topics[t]
-            .slots
-            .iter()
-            .map(|slot| &self.queues[slot.0 as usize])
-            .filter(|queue| queue.exists)
-            .map(|queue| {
-                let stuck = self.limits.availability_timeout.is_some_and(|timeout| {
-                    !queue.batches.is_empty()
-                        && queue
-                            .leader
-                            .and_then(|l| self.blocked.get(&l))
-                            .is_some_and(|since| now.saturating_duration_since(*since) > timeout)
-                });
-                Candidate {
-                    partition: queue.partition,
-                    queued: queue.batches.len(),
-                    available: queue.leader.is_some(),
-                    stuck,
-                    in_rack: queue.in_rack,
-                }
-            })
-            .collect();
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
+        let queues = self.topics[t].slots.iter().map(|slot| &self.queues[slot.0 as usize]);
+        candidates.extend(queues.filter(|queue| queue.exists).map(|queue| {
+            let stuck = self.limits.availability_timeout.is_some_and(|timeout| {
+                !queue.batches.is_empty()
+                    && queue
+                        .leader
+                        .and_then(|l| self.blocked.get(&l))
+                        .is_some_and(|since| now.saturating_duration_since(*since) > timeout)
+            });
+            Candidate {
+                partition: queue.partition,
+                queued: queue.batches.len(),
+                available: queue.leader.is_some(),
+                stuck,
+                in_rack: queue.in_rack,
+            }
+        }));
         let partition = sticky::pick(&candidates, self.limits.adaptive, random());
+        self.candidates = candidates;
         self.topics[t].sticky.choose(partition);
         partition
     }
@@ -385,6 +421,7 @@ impl Accumulator {
         let topic = self.queues[slot.0 as usize].topic;
         let ratio = self.compressor.as_ref().map(|_| self.topics[topic.0 as usize].ratio.estimate());
         let batch = Batch::new(slot, opened, buffer, limit, ratio, epoch);
+        self.filling = self.filling.filter(|open| open.slot != slot);
         self.serial += SERIALS_A_BATCH;
         let key = self.store(batch, self.serial, SERIALS_A_BATCH);
         self.queues[slot.0 as usize].batches.push_back(key);
@@ -921,8 +958,7 @@ impl Accumulator {
     }
 
     pub(super) fn batch_mut(&mut self, key: BatchKey) -> Option<&mut Batch> {
-        let entry = self.batches.get_mut(key.index as usize)?;
-        entry.batch.as_mut().filter(|_| entry.generation == key.generation)
+        self.batches.get_mut(key.index as usize)?.get_mut(key)
     }
 
     /// Where a batch goes, for requests and errors.
@@ -978,6 +1014,14 @@ impl Accumulator {
             }
             batch.unseal();
         }
+    }
+}
+
+impl Entry {
+    /// The batch, unless it is gone.
+    #[inline]
+    fn get_mut(&mut self, key: BatchKey) -> Option<&mut Batch> {
+        self.batch.as_mut().filter(|_| self.generation == key.generation)
     }
 }
 

@@ -38,15 +38,17 @@ impl Sticky {
         self.produced = 0;
     }
 
-    /// Counts what was appended to the current partition, and leaves it if that was enough.
+    /// Counts what was appended to the current partition, and leaves it if that was enough; says whether it has.
     ///
     /// A partition is left at the end of a batch once `batch.size` bytes went to it. Leaving earlier would cut batches
     /// short; past twice that much it is left in any case.
-    pub(super) fn appended(&mut self, bytes: usize, batch_size: usize, batch_is_full: bool) {
+    pub(super) fn appended(&mut self, bytes: usize, batch_size: usize, batch_is_full: bool) -> bool {
         self.produced += bytes;
-        if (batch_is_full && self.is_due(batch_size)) || self.produced >= 2 * batch_size {
+        let enough = (batch_is_full && self.is_due(batch_size)) || self.produced >= 2 * batch_size;
+        if enough {
             self.leave();
         }
+        enough
     }
 
     /// Whether a record that does not fit into the open batch should go elsewhere instead of beginning another.
@@ -58,30 +60,42 @@ impl Sticky {
 /// The next partition. `adaptive`: weigh by queue length.
 pub(super) fn pick(candidates: &[Candidate], adaptive: bool, random: u64) -> i32 {
     debug_assert!(!candidates.is_empty());
-    let usable: Vec<&Candidate> = candidates.iter().filter(|c| c.available && !c.stuck).collect();
-    let dropped = candidates.iter().any(|c| c.available && c.stuck);
-    let even = usable.windows(2).all(|pair| pair[0].queued == pair[1].queued);
-    if adaptive && candidates.len() >= 2 && !usable.is_empty() && (dropped || !even) {
-        return weighted(&prefer_rack(&usable), random);
+    let is_usable = |c: &Candidate| c.available && !c.stuck;
+    let mut queued = candidates.iter().filter(|c| is_usable(c)).map(|c| c.queued);
+    if adaptive
+        && candidates.len() >= 2
+        && let Some(first) = queued.next()
+    {
+        let dropped = candidates.iter().any(|c| c.available && c.stuck);
+        if dropped || !queued.all(|other| other == first) {
+            return weighted(near_if_any(candidates, is_usable), random);
+        }
     }
-    let available: Vec<&Candidate> = candidates.iter().filter(|c| c.available).collect();
-    if available.is_empty() {
-        return candidates[(random % candidates.len() as u64) as usize].partition;
+    if !candidates.iter().any(|c| c.available) {
+        return even(candidates.iter(), random);
     }
-    let pool = prefer_rack(&available);
-    pool[(random % pool.len() as u64) as usize].partition
+    even(near_if_any(candidates, |c| c.available), random)
 }
 
-fn prefer_rack<'a>(from: &[&'a Candidate]) -> Vec<&'a Candidate> {
-    let near: Vec<&Candidate> = from.iter().copied().filter(|c| c.in_rack).collect();
-    if near.is_empty() { from.to_vec() } else { near }
+/// Those of them in the client's rack, if any are.
+fn near_if_any(
+    candidates: &[Candidate],
+    among: impl Fn(&Candidate) -> bool + Copy,
+) -> impl Iterator<Item = &Candidate> + Clone {
+    let near = candidates.iter().any(|c| c.in_rack && among(c));
+    candidates.iter().filter(move |c| among(c) && (c.in_rack || !near))
+}
+
+fn even<'a>(mut pool: impl Iterator<Item = &'a Candidate> + Clone, random: u64) -> i32 {
+    let at = random % pool.clone().count() as u64;
+    pool.nth(at as usize).expect("less than there are").partition
 }
 
 /// A partition's weight is how much shorter its queue is than the longest, plus one.
-fn weighted(usable: &[&Candidate], random: u64) -> i32 {
-    let longest = usable.iter().map(|c| c.queued).max().unwrap_or(0);
+fn weighted<'a>(usable: impl Iterator<Item = &'a Candidate> + Clone, random: u64) -> i32 {
+    let longest = usable.clone().map(|c| c.queued).max().unwrap_or(0);
     let weight = |c: &Candidate| (longest + 1 - c.queued) as u64;
-    let total: u64 = usable.iter().map(|c| weight(c)).sum();
+    let total: u64 = usable.clone().map(weight).sum();
     let mut at = random % total;
     for candidate in usable {
         if at < weight(candidate) {
