@@ -824,8 +824,12 @@ fn broken(api: ApiKey, error: &DecodeError) -> String {
 /// The most that an answer may take: beyond it a length is a mistake or an attack.
 fn largest_answer(api: ApiKey) -> usize {
     match api {
-        ApiKey::ApiVersions | ApiKey::InitProducerId => 1 << 20,
-        ApiKey::Produce => 8 << 20,
+        ApiKey::ApiVersions
+        | ApiKey::InitProducerId
+        | ApiKey::FindCoordinator
+        | ApiKey::AddOffsetsToTxn
+        | ApiKey::EndTxn => 1 << 20,
+        ApiKey::Produce | ApiKey::AddPartitionsToTxn | ApiKey::TxnOffsetCommit => 8 << 20,
         ApiKey::Metadata => 64 << 20,
     }
 }

@@ -7,14 +7,28 @@
 pub(crate) enum ApiKey {
     Produce = 0,
     Metadata = 3,
+    FindCoordinator = 10,
     ApiVersions = 18,
     InitProducerId = 22,
+    AddPartitionsToTxn = 24,
+    AddOffsetsToTxn = 25,
+    EndTxn = 26,
+    TxnOffsetCommit = 28,
 }
 
 impl ApiKey {
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Produce, Self::Metadata, Self::ApiVersions, Self::InitProducerId];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Produce,
+        Self::Metadata,
+        Self::FindCoordinator,
+        Self::ApiVersions,
+        Self::InitProducerId,
+        Self::AddPartitionsToTxn,
+        Self::AddOffsetsToTxn,
+        Self::EndTxn,
+        Self::TxnOffsetCommit,
+    ];
 
     /// The number on the wire.
     pub(crate) fn key(self) -> i16 {
@@ -26,8 +40,13 @@ impl ApiKey {
         match self {
             Self::Produce => "Produce",
             Self::Metadata => "Metadata",
+            Self::FindCoordinator => "FindCoordinator",
             Self::ApiVersions => "ApiVersions",
             Self::InitProducerId => "InitProducerId",
+            Self::AddPartitionsToTxn => "AddPartitionsToTxn",
+            Self::AddOffsetsToTxn => "AddOffsetsToTxn",
+            Self::EndTxn => "EndTxn",
+            Self::TxnOffsetCommit => "TxnOffsetCommit",
         }
     }
 
@@ -38,7 +57,14 @@ impl ApiKey {
             Self::Produce => 3,
             // With 0 an empty list of topics would mean all of them.
             Self::Metadata => 1,
-            Self::ApiVersions | Self::InitProducerId => 0,
+            // Version 0 knows coordinators of groups alone.
+            Self::FindCoordinator => 1,
+            Self::ApiVersions
+            | Self::InitProducerId
+            | Self::AddPartitionsToTxn
+            | Self::AddOffsetsToTxn
+            | Self::EndTxn
+            | Self::TxnOffsetCommit => 0,
         }
     }
 
@@ -46,8 +72,11 @@ impl ApiKey {
     pub(crate) fn max_version(self) -> i16 {
         match self {
             Self::Produce | Self::Metadata => 13,
-            Self::ApiVersions => 5,
-            Self::InitProducerId => 5,
+            Self::ApiVersions | Self::InitProducerId | Self::EndTxn => 5,
+            Self::FindCoordinator | Self::TxnOffsetCommit => 6,
+            // From 4 on it is for brokers among themselves.
+            Self::AddPartitionsToTxn => 3,
+            Self::AddOffsetsToTxn => 4,
         }
     }
 
@@ -55,8 +84,13 @@ impl ApiKey {
     pub(crate) fn flexible_from(self) -> i16 {
         match self {
             Self::Produce | Self::Metadata => 9,
-            Self::ApiVersions => 3,
             Self::InitProducerId => 2,
+            Self::ApiVersions
+            | Self::FindCoordinator
+            | Self::AddPartitionsToTxn
+            | Self::AddOffsetsToTxn
+            | Self::EndTxn
+            | Self::TxnOffsetCommit => 3,
         }
     }
 

@@ -179,7 +179,7 @@ pub(super) fn topic_name(flexible: bool, r: &mut Reader<'_>) -> Result<Option<St
 }
 
 /// A host's name or address. It will be resolved and printed, so what cannot be one ends here.
-fn host(flexible: bool, r: &mut Reader<'_>) -> Result<String, DecodeError> {
+pub(super) fn host(flexible: bool, r: &mut Reader<'_>) -> Result<String, DecodeError> {
     let at = r.position();
     let host = r.string(flexible, "host")?;
     if host.len() > MAX_HOST_LEN || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
