@@ -56,12 +56,14 @@ mod error;
 mod handoff;
 mod interceptor;
 mod net;
+mod offsets;
 mod partitioner;
 mod producer;
 mod record;
 mod serializer;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transaction;
 mod wire;
 
 /// What the pages beside the source show is compiled and run like any other example.
@@ -82,11 +84,13 @@ pub use crate::{
     delivery::DeliveryFuture,
     error::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,
-        SendErrorKind,
+        SendErrorKind, TransactionError, TransactionErrorKind,
     },
     interceptor::ProducerInterceptor,
+    offsets::{ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition},
     partitioner::{Partitioner, TopicPartitions, partition_for_key},
     producer::{PartitionInfo, Producer},
     record::{Headers, ProducerRecord, RecordMetadata},
     serializer::{BytesSerializer, Serialized, Serializer},
+    transaction::Transaction,
 };

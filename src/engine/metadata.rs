@@ -268,6 +268,11 @@ impl Metadata {
         self.topics.get(&id).map_or(NO_ID, |t| t.id)
     }
 
+    /// As [`topic_id`](Self::topic_id), of a topic that may not be used here at all.
+    pub(super) fn id_of(&self, name: &str) -> Uuid {
+        self.by_name.get(name).map_or(NO_ID, |id| self.topic_id(*id))
+    }
+
     /// What callers see.
     pub(super) fn snapshot(&mut self) -> Snapshot {
         let len = self.topics.last_key_value().map_or(0, |(id, _)| id.0 as usize + 1);

@@ -44,8 +44,12 @@ impl Engine {
         let max = self.settings.max_in_flight;
         let Some(broker) = self.brokers.get(node) else { return false };
         let Some(session) = broker.can_take(now, max) else { return false };
-        let usable = session.usable(ApiKey::Produce, ApiKey::Produce.max_version());
-        let by_name = session.usable(ApiKey::Produce, LAST_VERSION_BY_NAME);
+        // A later version would ask the broker to follow the second protocol of transactions.
+        let first_protocol = self.transactions.as_ref().is_some_and(|t| !t.is_second_protocol());
+        let highest =
+            if first_protocol { LAST_VERSION_OF_FIRST_PROTOCOL } else { ApiKey::Produce.max_version() };
+        let usable = session.usable(ApiKey::Produce, highest);
+        let by_name = session.usable(ApiKey::Produce, highest.min(LAST_VERSION_BY_NAME));
         let mut taken = self.accumulator.take_ready(now, node, self.settings.max_request_size);
         if taken.is_empty() {
             return false;
@@ -95,7 +99,7 @@ impl Engine {
             start += group.len();
         }
         let request = ProduceRequest {
-            transactional_id: None,
+            transactional_id: self.settings.transactional_id.as_deref(),
             acks: self.settings.acks,
             timeout_ms: i32::try_from(self.settings.request_timeout.as_millis()).unwrap_or(i32::MAX),
             topics: &topics,
@@ -213,6 +217,11 @@ impl Engine {
                 if !self.accumulator.split(now, sent.key) {
                     self.fail(now, sent.key, broker_says(answer), Some(node));
                 }
+            }
+            Verdict::NewProducerId if self.transactions.is_some() => {
+                // Whether another producer has taken over is for the coordinator to say.
+                self.fail(now, sent.key, broker_says(answer), Some(node));
+                self.accumulator.break_sequence(now, slot);
             }
             Verdict::NewProducerId => {
                 self.fail(now, sent.key, broker_says(answer), Some(node));
@@ -370,6 +379,10 @@ impl Engine {
 
     fn note_loss(&mut self, records: i32, error: &DeliveryError) {
         self.lost.get_or_insert_with(|| (0, error.clone())).0 += records as usize;
+        if self.transactions.is_some() {
+            self.spoiled.get_or_insert_with(|| error.clone());
+            self.dirty = true;
+        }
     }
 
     /// The request of a batch that expired in flight has ended: its memory is free.
@@ -454,5 +467,8 @@ fn printable(text: &str) -> String {
 
 /// From the next version on, topics go by id.
 const LAST_VERSION_BY_NAME: i16 = 12;
+
+/// From the next version on, brokers add partitions to transactions by themselves.
+const LAST_VERSION_OF_FIRST_PROTOCOL: i16 = 11;
 
 const MAX_BROKER_TEXT: usize = 512;

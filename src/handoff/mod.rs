@@ -98,6 +98,7 @@ pub(crate) mod callback;
 pub(crate) mod cells;
 pub(crate) mod chunk;
 pub(crate) mod context;
+mod gates;
 pub(crate) mod hub;
 mod lane;
 pub(crate) mod promise;
@@ -106,6 +107,7 @@ mod sizes;
 pub(crate) mod snapshot;
 pub(crate) mod sync;
 pub(crate) mod topics;
+pub(crate) mod transaction;
 
 #[cfg(test)]
 mod tests;
@@ -121,4 +123,5 @@ pub(crate) use self::{
     receiver::HubReceiver,
     snapshot::{PartitionView, Snapshot, TopicView},
     topics::TopicId,
+    transaction::{TransactionCall, TransactionReply, TransactionRequest},
 };

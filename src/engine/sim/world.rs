@@ -1103,6 +1103,7 @@ fn carry(engine: &mut Engine, now: Instant, command: Command) {
             engine.handle_chunk(now, chunk);
         }
         Command::Flush(promise) => engine.handle_flush(now, promise),
+        Command::Transaction(request) => engine.handle_transaction(now, request),
         Command::Close => engine.handle_close(now),
     }
 }
