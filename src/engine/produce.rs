@@ -379,7 +379,8 @@ impl Engine {
 
     fn note_loss(&mut self, records: i32, error: &DeliveryError) {
         self.lost.get_or_insert_with(|| (0, error.clone())).0 += records as usize;
-        if self.transactions.is_some() {
+        // A close that gives records up ends the transaction without a word, as it ends everything.
+        if self.transactions.is_some() && !self.closed {
             self.spoiled.get_or_insert_with(|| error.clone());
             self.dirty = true;
         }

@@ -685,3 +685,6 @@ fn judge(ask: &Ask, code: ErrorCode) -> Reaction {
 
 /// The marks of the transaction before are being written, which does not take longer.
 const SHORTLY: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests;

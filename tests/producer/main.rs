@@ -31,3 +31,4 @@ mod sizes;
 mod storms;
 mod streams;
 mod threads;
+mod transactions;
