@@ -75,6 +75,8 @@ mod pages {
     mod errors {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
+    #[doc = include_str!("../docs/transactions.md")]
+    mod transactions {}
 }
 
 #[cfg(feature = "json")]

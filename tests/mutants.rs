@@ -71,7 +71,7 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "the second batch does not wait for the first",
         ACCUMULATOR,
-        "if queue.is_confirmed(now) { MAX_UNRESOLVED } else { 1 }",
+        "if is_known { MAX_UNRESOLVED } else { 1 }",
         "MAX_UNRESOLVED",
     ),
     mutant(
@@ -262,7 +262,7 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "a close does not wait for what is open",
         ENGINE,
-        "(self.closing && self.accumulator.unsettled() == 0)",
+        "self.closing && self.accumulator.unsettled() == 0 && self.has_no_open_transaction()",
         "self.closing",
     ),
 ];
