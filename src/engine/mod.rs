@@ -97,7 +97,7 @@ pub(crate) struct Engine {
     transactions: Option<Transactions>,
     /// The first record that failed since this was last looked at, for the transaction that it belongs to.
     spoiled: Option<DeliveryError>,
-    /// Until when a close waits for the end of a transaction: after that the coordinator has aborted it by itself.
+    /// Until when a close waits for the end of a transaction. After that the coordinator will abort it by itself.
     transaction_ends_by: Option<Instant>,
     /// Callers wait for memory.
     pressed: bool,
@@ -249,7 +249,7 @@ impl Engine {
         self.set_hurry(now);
         if let Some(transactions) = &mut self.transactions {
             transactions.close();
-            self.transaction_ends_by = Some(now + self.settings.transaction_timeout);
+            self.transaction_ends_by = Some(now + self.settings.delivery_timeout);
         }
     }
 

@@ -58,7 +58,10 @@ impl Engine {
         let (quiet, second) = (self.accumulator.is_quiet(), self.brokers.have_second_protocol());
         if let Some(transactions) = &mut self.transactions {
             if self.closing && self.transaction_ends_by.is_some_and(|at| at <= now) {
-                transactions.fatal(None, "the coordinator has not ended the transaction in its time");
+                transactions.fatal(
+                    None,
+                    "its transaction could not be ended within delivery.timeout.ms of the close",
+                );
             }
             transactions.advance(quiet, second);
         }

@@ -115,8 +115,8 @@ pub(super) struct Transactions {
     /// The end was told, or need not be.
     ended: bool,
     needs_bump: bool,
-    /// An end was sent and not answered: the request may still be on its way, and would end the next transaction.
-    end_in_doubt: bool,
+    /// A request was sent and not answered: it may still be on its way, and would meddle with the next transaction.
+    in_doubt: bool,
     error: Option<TransactionError>,
     outputs: VecDeque<Output>,
 }
@@ -170,7 +170,7 @@ impl Transactions {
             not_before: None,
             ended: false,
             needs_bump: false,
-            end_in_doubt: false,
+            in_doubt: false,
             error: None,
             outputs: VecDeque::new(),
         }
@@ -436,9 +436,6 @@ impl Transactions {
     /// The end was taken note of; `next` is what the next transaction goes by, if that is another identity.
     pub(super) fn end_answered(&mut self, next: Option<Identity>, cluster_has_second: bool) {
         self.proceed_after_answer();
-        if std::mem::take(&mut self.end_in_doubt) && !self.second_protocol {
-            self.require_bump();
-        }
         if let Some(identity) = next {
             self.identity = Some(identity);
             self.outputs.push_back(Output::Identity(identity));
@@ -490,7 +487,7 @@ impl Transactions {
     /// A request will not be answered: it may or may not have been heard.
     pub(super) fn unanswered(&mut self, now: Instant, ask: &Ask, pause: Duration) {
         self.asked = false;
-        self.end_in_doubt |= matches!(ask, Ask::End { .. });
+        self.in_doubt |= !matches!(ask, Ask::FindCoordinator(..) | Ask::Identity(_));
         self.forget(ask.recipient());
         self.pause(now, pause);
     }
@@ -553,7 +550,8 @@ impl Transactions {
 
     fn over(&mut self, cluster_has_second: bool) {
         self.ended = true;
-        if cluster_has_second && !self.second_protocol {
+        let in_doubt = std::mem::take(&mut self.in_doubt);
+        if (in_doubt || cluster_has_second) && !self.second_protocol {
             self.require_bump();
         }
         self.second_protocol = cluster_has_second;

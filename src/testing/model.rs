@@ -285,6 +285,10 @@ impl ClusterModel {
     pub(crate) fn delete_topic(&mut self, name: &str) {
         let topic = self.topics.remove(name).unwrap_or_else(|| panic!("no topic {name:?}"));
         self.names_by_id.remove(&topic.id);
+        if let Some(frozen) = &mut self.frozen_leaders {
+            // No broker shows the leaders of a topic that is gone for those of another one.
+            frozen.retain(|(topic, _), _| topic != name);
+        }
     }
 
     /// Raises a topic's number of partitions to `total`. Panics if it has more.
@@ -448,6 +452,13 @@ impl ClusterModel {
         let stored = found.map_or(&[][..], |found| found.log.batches());
         let records = stored.iter().skip(batches).flat_map(|batch| batch.records(name, partition));
         (stored.len(), records.collect())
+    }
+
+    /// The records of a topic that a reader with `isolation.level=read_committed` sees.
+    #[cfg(test)]
+    pub(crate) fn committed_records(&self, name: &str) -> Vec<super::Record> {
+        let stored = self.stored_and_committed(name);
+        stored.iter().flat_map(|(partition, batch)| batch.records(name, *partition)).collect()
     }
 
     /// What a reader with `isolation.level=read_committed` sees of a topic, by partition and offset.

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - [`account`] is the checker, with the list of what must hold;
+//! - [`ledger`] makes transactions, in nights that have them, and checks what readers see of them;
 //! - [`night`] has the kinds of nights, and how one begins and ends;
 //! - [`troubles`] is what can go wrong;
 //! - [`world`] carries things between the engine and the model;
@@ -25,6 +26,7 @@
 #![allow(clippy::disallowed_methods, reason = "an `Instant` to begin with comes from nowhere else")]
 
 mod account;
+mod ledger;
 mod museum;
 mod night;
 mod sabotage;
