@@ -299,6 +299,8 @@ impl Transactions {
                 let cause = format!("{cause}; brokers before Kafka 2.5 do not let it go on after that");
                 self.fatal(code, cause);
             }
+            // The abort goes on, and what is broken is mended behind it.
+            _ if self.state == State::Aborting && numbered && !self.second_protocol => self.require_bump(),
             _ => self.fail(abortable(code, cause)),
         }
     }

@@ -112,6 +112,9 @@ const PROFILES: &[Profile] = &[
     },
     Profile { name: "long pauses", shape: Shape::LongPauses, ..PLAIN },
     Profile { name: "large records", shape: Shape::LargeRecords, ..PLAIN },
+];
+
+const TRANSACTIONS: &[Profile] = &[
     Profile { name: "transactions, quiet", trouble: 0, shape: Shape::Transactions(2), ..TRANSACTIONAL },
     Profile { name: "transactions, first protocol", shape: Shape::Transactions(1), ..TRANSACTIONAL },
     TRANSACTIONAL,
@@ -428,5 +431,9 @@ impl World {
 const IN_QUIET: Duration = Duration::from_secs(20);
 
 pub(super) fn profile_of(seed: u64) -> Profile {
-    PROFILES[(seed % PROFILES.len() as u64) as usize]
+    let profiles = if seed < FIRST_WITH_TRANSACTIONS { PROFILES } else { TRANSACTIONS };
+    profiles[(seed % profiles.len() as u64) as usize]
 }
+
+/// The seeds from here on are those of nights with transactions.
+pub(super) const FIRST_WITH_TRANSACTIONS: u64 = 1_000_000_000;

@@ -208,6 +208,17 @@ fn in_the_first_protocol_the_epoch_is_raised_after_a_failure() {
 }
 
 #[test]
+fn in_the_first_protocol_the_epoch_is_raised_after_a_failure_in_an_abort() {
+    let mut play = Play::at("InTransaction", false);
+    play.machine.add(PLACE);
+    play.ask_all();
+    play.call(TransactionCall::Abort);
+    play.machine.lose_records(Some(ErrorCode::INVALID_PRODUCER_EPOCH), "played".into(), true);
+    assert_eq!(play.ask_all(), ["End", "Identity"]);
+    assert_eq!(play.state(), "Ready");
+}
+
+#[test]
 fn in_the_first_protocol_the_epoch_is_raised_after_an_end_in_doubt() {
     let mut play = Play::at("InTransaction", false);
     play.machine.add(PLACE);
