@@ -554,8 +554,8 @@ pub(super) static GROUPS: &[Group] = &[
                 Some("33554432"),
                 "0.8",
                 "How much memory records may take from `send` until their acknowledgement. Once it is \
-                 full, `send` waits, up to `max.block.ms`. From 4 MiB on, a sixteenth of it is for the \
-                 buffers that carry records to the sender thread, 4 MiB at most.",
+                 full, `send` waits, up to `max.block.ms`. From 4 MiB on, about a sixteenth of it is for \
+                 the buffers that carry records to the sender thread, 4.25 MiB at most.",
             )
             .at_least(0),
             choice(

@@ -273,6 +273,12 @@ impl Metadata {
         self.by_name.get(name).map_or(NO_ID, |id| self.topic_id(*id))
     }
 
+    /// What stands in the way of a topic: what the last answer says of it, or else why there was none.
+    pub(super) fn obstacle(&self, id: TopicId) -> Option<String> {
+        let of_topic = self.topics.get(&id).and_then(|t| t.error).map(|code| code.to_string());
+        of_topic.or_else(|| self.last_error.clone())
+    }
+
     /// What callers see.
     pub(super) fn snapshot(&mut self) -> Snapshot {
         let len = self.topics.last_key_value().map_or(0, |(id, _)| id.0 as usize + 1);

@@ -448,7 +448,7 @@ impl Engine {
             attempts: batch.attempts,
             elapsed: now.saturating_duration_since(batch.created),
             may_have_been_written: batch.may_have_been_written || in_flight,
-            last_attempt: batch.last_cause.clone().or_else(|| self.metadata.last_error.clone()),
+            last_attempt: batch.last_cause.clone().or_else(|| self.metadata.obstacle(topic)),
         })
     }
 }

@@ -60,7 +60,8 @@ enum Lack {
     Name(&'static str),
     Metadata(TopicId),
     Memory,
-    Room,
+    /// So many places in the channel.
+    Room(usize),
 }
 
 /// What `append` works out before it locks the lane.
@@ -142,9 +143,7 @@ impl Hub {
             None => true,
         };
         if !fits {
-            if !self.push(&mut lane, Some(held)) {
-                return Err(Lack::Room);
-            }
+            self.push(&mut lane, Some(held)).map_err(Lack::Room)?;
             pushed = true;
         }
 
@@ -174,7 +173,7 @@ impl Hub {
 
         // Read under the lock: see the module's words on level 1.
         let level = self.level.0.load(Ordering::SeqCst);
-        if (full || level == Level::AnyRecord as u8) && self.push(&mut lane, Some(held)) {
+        if (full || level == Level::AnyRecord as u8) && self.push(&mut lane, Some(held)).is_ok() {
             pushed = true;
         }
         drop(lane);
@@ -220,7 +219,7 @@ impl Hub {
                 held.memory += self.await_ticket(ticket, deadline, charge, limit)?;
                 Ok(())
             }
-            Lack::Room => {
+            Lack::Room(places) => {
                 let (limit, deadline) = self
                     .may_wait(
                         entry.topic,
@@ -228,9 +227,8 @@ impl Hub {
                         patience,
                     )
                     .inspect_err(|_| self.ring())?;
-                let ticket = self.room.0.queue_up(1, 1);
-                self.await_ticket(ticket, deadline, charge, limit)?;
-                held.room = true;
+                let ticket = self.room.0.queue_up(places, places);
+                held.room += self.await_ticket(ticket, deadline, charge, limit)?;
                 Ok(())
             }
         }

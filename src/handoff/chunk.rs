@@ -108,6 +108,11 @@ impl Chunk {
         Arc::ptr_eq(&self.cells, cells) && (self.next..self.next + self.count).contains(&cell)
     }
 
+    /// How many bytes its records take in here, those that were taken out included.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// When its first record was appended: `linger.ms` and `delivery.timeout.ms` count from here.
     pub(crate) fn opened(&self) -> Instant {
         self.opened

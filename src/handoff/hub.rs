@@ -37,7 +37,7 @@ pub(crate) struct HubConfig {
     pub(crate) memory_for_chunks: usize,
     /// A chunk is pushed when it is so large. With 4 KiB the threads switch twice as often.
     pub(crate) chunk_bytes: usize,
-    /// In chunks. With 64 of them, callers with records of 1 KiB block although the sender thread could take more.
+    /// In chunks of `chunk_bytes`; one that is larger takes several places. With 64 of them, callers with records of 1 KiB block although the sender thread could take more.
     pub(crate) channel_capacity: usize,
     /// `linger.ms`
     pub(crate) linger: Duration,
@@ -134,7 +134,8 @@ pub(super) struct Mailbox<T> {
 pub(super) struct Held<'a> {
     hub: &'a Hub,
     pub(super) memory: usize,
-    pub(super) room: bool,
+    /// Places in the channel.
+    pub(super) room: usize,
 }
 
 impl Hub {
@@ -217,7 +218,7 @@ impl Hub {
             let mut lane = lane.0.lock();
             lane.shut = true;
             // Without room it stays where it is, and the sender thread takes it before it says that all have come.
-            self.push(&mut lane, None);
+            let _ = self.push(&mut lane, None);
             let credit = std::mem::take(&mut lane.credit);
             drop(lane);
             self.budget.0.release(credit);
@@ -315,12 +316,14 @@ impl Hub {
         let mut held = Held::nothing(self);
         for lane in &self.lanes[..self.used_lanes.load(Ordering::SeqCst)] {
             // Either this thread finds the lane empty, or it pushes; a lane's lock is never held while waiting.
-            while !self.push(&mut lane.0.lock(), Some(&mut held)) {
-                held.wait_for_room(deadline)?;
+            loop {
+                let pushed = self.push(&mut lane.0.lock(), Some(&mut held));
+                let Err(places) = pushed else { break };
+                held.wait_for_room(places, deadline)?;
             }
         }
-        while !held.take_room() {
-            held.wait_for_room(deadline)?;
+        while !held.take_room(1) {
+            held.wait_for_room(1, deadline)?;
         }
         self.send(command);
         self.urgent.fetch_add(1, Ordering::Relaxed);
@@ -333,19 +336,37 @@ impl Hub {
         Ok(())
     }
 
-    /// Moves a lane's open chunk into the channel; true if none is left in the lane. Only ever called under the
-    /// lane's lock, by callers and by the sender thread alike: so the channel's order is the lane's.
-    pub(super) fn push(&self, lane: &mut Lane, held: Option<&mut Held<'_>>) -> bool {
-        if lane.open.is_none() {
-            return true;
-        }
-        if !held.map_or_else(|| self.room.0.try_take(1), Held::take_room) {
-            return false;
+    /// Moves a lane's open chunk into the channel, so that none is left in the lane. `Err`: the channel lacks so many
+    /// places. Only ever called under the lane's lock, by callers and by the sender thread alike: so the channel's
+    /// order is the lane's.
+    pub(super) fn push(&self, lane: &mut Lane, held: Option<&mut Held<'_>>) -> Result<(), usize> {
+        let Some(chunk) = &lane.open else { return Ok(()) };
+        let places = self.places_of(chunk);
+        let has_room = match held {
+            Some(held) => held.take_room(places),
+            None => self.room.0.try_take(places),
+        };
+        if !has_room {
+            return Err(places);
         }
         if let Some(chunk) = lane.open.take() {
             self.send(Command::Chunk(chunk));
         }
-        true
+        Ok(())
+    }
+
+    /// How much of the channel a command takes: what lies in there is memory, which chunks of one record take at will.
+    pub(super) fn places(&self, command: &Command) -> usize {
+        match command {
+            Command::Chunk(chunk) => self.places_of(chunk),
+            _ => 1,
+        }
+    }
+
+    fn places_of(&self, chunk: &Chunk) -> usize {
+        // To the nearest: most records that fit no buffer are hardly larger than one.
+        let places = (chunk.len() + self.config.chunk_bytes / 2) / self.config.chunk_bytes;
+        places.clamp(1, self.config.channel_capacity)
     }
 
     /// Sends a command for which a place was taken.
@@ -360,7 +381,7 @@ impl Hub {
         fence(Ordering::SeqCst);
         let level = self.level.0.load(Ordering::Relaxed);
         let due = if level == Level::ManyChunks as u8 {
-            self.channel.len() >= self.config.ring_threshold
+            self.has_many()
         } else if level == Level::NothingButUrgent as u8 {
             self.is_crowded()
         } else {
@@ -383,9 +404,15 @@ impl Hub {
         }
     }
 
+    /// Whether there are so many chunks in the channel that the sender thread could fall behind, or few that are so
+    /// large that somebody waits.
+    pub(super) fn has_many(&self) -> bool {
+        self.channel.len() >= self.config.ring_threshold || self.is_crowded()
+    }
+
     /// Whether the channel is full, or somebody waits for a place in it.
     pub(super) fn is_crowded(&self) -> bool {
-        self.room.0.waiting() > 0 || self.channel.len() >= self.config.channel_capacity
+        self.room.0.waiting() > 0 || self.room.0.free() == 0
     }
 
     /// An empty buffer. Only while the pool fills up is one allocated.
@@ -401,8 +428,8 @@ impl Hub {
 
     /// Drops everything in the channel, which fails it.
     fn drain_channel(&self) {
-        while self.channel.try_recv().is_some() {
-            self.room.0.release(1);
+        while let Some(command) = self.channel.try_recv() {
+            self.room.0.release(self.places(&command));
         }
     }
 
@@ -425,7 +452,7 @@ impl Home for Hub {
         let (found, pushed) = {
             let mut lane = self.lanes[usize::from(cells.lane())].0.lock();
             let found = lane.open.as_ref().is_some_and(|chunk| chunk.holds(cells, cell));
-            (found, found && self.push(&mut lane, None))
+            (found, found && self.push(&mut lane, None).is_ok())
         };
         if self.config.linger.is_zero() && found == pushed {
             // No batch waits for more, so there is nothing to end once the sender thread has the record; a second
@@ -506,27 +533,37 @@ impl<T: PartialEq> Mailbox<T> {
 
 impl<'a> Held<'a> {
     pub(super) fn nothing(hub: &'a Hub) -> Self {
-        Self { hub, memory: 0, room: false }
+        Self { hub, memory: 0, room: 0 }
     }
 
-    /// Uses the place that is held, or takes one if that is possible without waiting.
-    pub(super) fn take_room(&mut self) -> bool {
-        std::mem::take(&mut self.room) || self.hub.room.0.try_take(1)
-    }
-
-    pub(super) fn wait_for_room(&mut self, deadline: Option<Instant>) -> Result<(), Exhausted> {
-        if !self.room {
-            let ticket = self.hub.room.0.queue_up(1, 1);
-            self.hub.ring();
-            ticket.wait(deadline)?;
-            self.room = true;
+    /// Uses the places that are held if they are enough, or takes as many if that is possible without waiting. Too few
+    /// of them are given up before anybody waits: two who wait for each other's would wait for ever.
+    pub(super) fn take_room(&mut self, places: usize) -> bool {
+        if self.room < places {
+            self.give_up_room();
+            return self.hub.room.0.try_take(places);
         }
+        // Another chunk was waited for, which somebody else has pushed.
+        self.room -= places;
+        self.give_up_room();
+        true
+    }
+
+    pub(super) fn wait_for_room(
+        &mut self,
+        places: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), Exhausted> {
+        let ticket = self.hub.room.0.queue_up(places, places);
+        self.hub.ring();
+        self.room += ticket.wait(deadline)?;
         Ok(())
     }
 
     pub(super) fn give_up_room(&mut self) {
-        if std::mem::take(&mut self.room) {
-            self.hub.room.0.release(1);
+        match std::mem::take(&mut self.room) {
+            0 => {}
+            places => self.hub.room.0.release(places),
         }
     }
 }

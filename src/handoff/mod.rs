@@ -121,6 +121,7 @@ pub(crate) use self::{
     hub::{Bell, Command, Hub, HubConfig, Level},
     promise::{Awaited, Promise},
     receiver::HubReceiver,
+    sizes::LANES,
     snapshot::{PartitionView, Snapshot, TopicView},
     topics::TopicId,
     transaction::{TransactionCall, TransactionReply, TransactionRequest},

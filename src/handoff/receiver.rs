@@ -79,7 +79,7 @@ impl HubReceiver {
     pub(crate) fn steal(&mut self, lane: u8) -> bool {
         // Not locked but tried: a thread that is preempted inside `send` must not stall the brokers.
         let again = match self.hub.lanes[usize::from(lane)].0.try_lock() {
-            Some(mut lane) => !self.hub.push(&mut lane, None),
+            Some(mut lane) => self.hub.push(&mut lane, None).is_err(),
             None => true,
         };
         self.look_again |= again;
@@ -162,7 +162,7 @@ impl HubReceiver {
     #[inline]
     fn receive(&mut self) -> Option<Command> {
         let command = self.hub.channel.try_recv()?;
-        self.hub.room.0.release(1);
+        self.hub.room.0.release(self.hub.places(&command));
         if !matches!(command, Command::Chunk(_)) {
             self.urgent += 1;
         }
@@ -185,7 +185,7 @@ impl HubReceiver {
         let commands = match level {
             Level::Awake => true,
             Level::AnyRecord | Level::AnyChunk => !hub.channel.is_empty(),
-            Level::ManyChunks => hub.channel.len() >= hub.config.ring_threshold,
+            Level::ManyChunks => !hub.channel.is_empty() && hub.has_many(),
             Level::NothingButUrgent => !hub.channel.is_empty() && hub.is_crowded(),
         };
         // Counted by the sender of a command after it was sent, so this side may be ahead.

@@ -36,8 +36,8 @@ use crate::{
     engine::{Action, ConnId, Engine},
     error::panic_text,
     handoff::{
-        Awaited, Bell, CallbackScope, Command, End, Hub, HubConfig, HubReceiver, Level, Promise, fail_here,
-        sync::Mutex,
+        Awaited, Bell, CallbackScope, Command, End, Hub, HubConfig, HubReceiver, LANES, Level, Promise,
+        fail_here, sync::Mutex,
     },
 };
 
@@ -84,7 +84,7 @@ pub(crate) fn start(
     let chunks = (settings.buffer_memory / SHARE_OF_CHUNKS / CHUNK_BYTES).min(CHANNEL_CAPACITY);
     let config = HubConfig {
         buffer_memory: settings.buffer_memory,
-        memory_for_chunks: if chunks < FEWEST_CHUNKS { 0 } else { chunks * CHUNK_BYTES },
+        memory_for_chunks: if chunks < FEWEST_CHUNKS { 0 } else { (chunks + LANES) * CHUNK_BYTES },
         chunk_bytes: CHUNK_BYTES,
         channel_capacity: chunks.max(FEWEST_CHUNKS),
         linger: settings.linger,
@@ -470,7 +470,8 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// With 64, callers with records of 1 KiB block although the sender thread could take more.
 const CHANNEL_CAPACITY: usize = 256;
 
-/// A sixteenth of `buffer.memory` is for chunks: 128 of them with the usual 32 MiB.
+/// A sixteenth of `buffer.memory` is for chunks in the channel, 128 of them with the usual 32 MiB, and some more of it
+/// for those that lanes are filling.
 const SHARE_OF_CHUNKS: usize = 16;
 
 /// Below 4 MiB nobody looks at the megabyte: all of `buffer.memory` is for records, which may be as large as that.

@@ -19,6 +19,7 @@
 //! | `append` | a place in the channel is held while waiting for memory |
 //! | `gates` | records are let in although something failed; the command that ends a transaction is sent before the records are barred |
 //! | `hub` | a push is rung for before it is done; `get` does not push its record, or does not ring |
+//! | `hub` | too few places are held while others are waited for; at level 3, few chunks so large that somebody waits for their places wake nobody |
 //! | `hub` | flush does not push the lanes, or does not look whether it came after the last look into the channel; death only tries the lanes |
 //! | `budget` | a waiter does not serve itself; one who is served does not wake the next; one who gives up does not let the next one pass |
 //! | `cells`, `delivery` | waiters are woken before the cells are written; `get` does not look again before it parks; a dropped run settles nothing |
@@ -468,6 +469,33 @@ fn a_full_channel_wakes_a_sender_thread_that_waits_for_nothing_else() {
         let values = sender.join().unwrap();
         assert_eq!(values.len(), 9);
         assert_in_order(&values);
+    });
+}
+
+/// Who needs several places neither holds some of them while waiting for the others, nor lets those pass who come later.
+#[test]
+fn records_of_several_places_let_everybody_pass_in_the_end() {
+    check(|| {
+        let config = HubConfig { chunk_bytes: 24, channel_capacity: 3, ..config() };
+        let (hub, mut sender) = Sender::start(config);
+        sender.levels = &[Level::AnyChunk, Level::ManyChunks, Level::NothingButUrgent];
+        sender.tickless = true;
+        let sender = thread::spawn(move || sender.until_closed());
+        let callers = spawn_callers(&hub, 3, |hub, caller| {
+            // Of two places, of one, and of all that there are.
+            for (number, size) in [30, 3, 60].into_iter().enumerate() {
+                let value = format!("{caller} {number}");
+                send(hub, &format!("{value:-<size$}")).unwrap();
+            }
+            hub.flush(None).unwrap();
+        });
+        join(callers);
+        hub.close_lanes();
+        hub.close_command();
+        let values = sender.join().unwrap();
+        assert_eq!(values.len(), 9);
+        assert_in_order(&values);
+        assert_nothing_held(&hub);
     });
 }
 

@@ -18,6 +18,7 @@ mod frozen;
 mod harness;
 mod main_job;
 mod memory;
+mod quota;
 mod sending;
 mod shapes;
 mod the_tools;
@@ -61,6 +62,8 @@ fn main() -> ExitCode {
         any(ONE, "bad_input::a_record_too_large_among_others", bad_input::a_record_too_large_among_others),
         owned(ONE, "memory::stays_within_its_limit", memory::stays_within_its_limit),
         any(ONE, "topics::one_is_deleted_and_created_anew", topics::one_is_deleted_and_created_anew),
+        any(ONE, "topics::one_is_deleted_for_good", topics::one_is_deleted_for_good),
+        any(ONE, "quota::more_than_is_allowed_arrives_late", quota::more_than_is_allowed_arrives_late),
         any(ONE, "topics::partitions_are_added", topics::partitions_are_added),
         any(
             ONE,

@@ -118,5 +118,5 @@ const BUFFER_MEMORY: usize = 32 << 20;
 /// Handles and bookkeeping weigh more where there are many small ones, batches where each has one record.
 const RECORD_SIZES: [usize; 3] = [100, 1_000, 10_000];
 /// Longer than a record lives: those that fail make room for others.
-const SENDING: Duration = Duration::from_secs(8);
+const SENDING: Duration = Duration::from_secs(7);
 const LIMIT: Duration = Duration::from_secs(60);

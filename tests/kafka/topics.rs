@@ -50,6 +50,49 @@ pub(crate) fn one_is_deleted_and_created_anew(kafka: &Kafka) {
     println!("anew: of {} records {failed} failed, and {there} are in the new topic", outcomes[0].len());
 }
 
+/// What is sent to a topic that is no more ends in its time, and the producer is of use for others.
+pub(crate) fn one_is_deleted_for_good(kafka: &Kafka) {
+    let (topic, other) = (kafka.unused_topic_name("gone"), kafka.create_topic("other", 1, &[]));
+    kafka.create_topic_named(&topic, 3, &[]);
+    let settings =
+        [("delivery.timeout.ms", "5000"), ("request.timeout.ms", "2000"), ("max.block.ms", "1000")];
+    let producer = producer(kafka, &settings);
+    let stop = AtomicBool::new(false);
+    let (mut pending, refused) = thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut pending = Vec::new();
+            let mut refused = None;
+            // Until the producer knows.
+            while refused.is_none() && !stop.load(Ordering::Relaxed) {
+                let number = pending.len().to_string();
+                match producer.send(ProducerRecord::new(&topic, &number).key(&number)) {
+                    Ok(future) => pending.push(future),
+                    Err(e) => refused = Some(e),
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+            pending.push(producer.send(ProducerRecord::new(&other, "v")).expect("this one is there"));
+            (pending, refused)
+        });
+        let _at_the_latest = StopOnDrop(&stop);
+        wait_until_written(kafka, &topic, 3);
+        kafka.delete_topic(&topic);
+        sender.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    let refused = refused.expect("the sender ends with it").to_string();
+    assert!(refused.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{refused}");
+    pending.pop().expect("the other topic's").get().expect("the other topic is there");
+    producer.flush().expect("everything ends");
+    let results: Vec<_> = pending.iter().map(|future| future.get()).collect();
+    let failed: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+    for error in &failed {
+        assert!(error.is_retriable() && !error.is_fatal() && error.topic() == topic, "{error}");
+        // One that was sent tells what became of its last attempt: the leader may have been gone before the topic.
+        assert!(error.attempts() > 0 || error.to_string().contains("UNKNOWN_TOPIC_OR_PARTITION"), "{error}");
+    }
+    println!("gone: {} of {} records failed", failed.len(), results.len());
+}
+
 /// Records with keys go where the key belongs among as many partitions as are known, and from one moment on among more.
 pub(crate) fn partitions_are_added(kafka: &Kafka) {
     let topic = kafka.create_topic("growing", 2, &[]);

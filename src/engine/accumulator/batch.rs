@@ -279,14 +279,14 @@ impl Batch {
     }
 }
 
-/// Room for a record. A buffer grows twofold as any, but not beyond what a full batch takes: `buffer.memory` counts what
-/// is in a batch, and nothing for what it leaves empty.
+/// Room for a record. A buffer grows twofold as any, but not beyond what a batch of records of this size takes:
+/// `buffer.memory` counts what is in a batch, and nothing for what it leaves empty.
 #[inline]
 fn make_room(buffer: &mut Vec<u8>, record: usize, limit: usize) {
-    let needed = buffer.len() + record + SLACK;
-    if needed > buffer.capacity() {
-        let twofold = (2 * buffer.capacity()).min(limit.saturating_add(SLACK));
-        buffer.reserve_exact(needed.max(twofold) - buffer.len());
+    let needed = record + SLACK;
+    if buffer.capacity() - buffer.len() < needed {
+        let fit = limit.saturating_sub(buffer.len()) / record * record + SLACK;
+        buffer.reserve_exact(fit.min(buffer.capacity()).max(needed));
     }
 }
 
@@ -308,11 +308,8 @@ mod tests {
                 make_room(&mut buffer, record, limit);
                 buffer.resize(buffer.len() + record, 0);
             }
-            assert!(
-                buffer.capacity() <= limit + SLACK,
-                "{} with records of {record} bytes",
-                buffer.capacity()
-            );
+            let unused = buffer.capacity() - buffer.len();
+            assert!(unused <= SLACK, "{unused} bytes are unused with records of {record} bytes");
         }
         // A record that is larger than a batch fills one alone.
         let mut buffer = Vec::with_capacity(HEADER_LEN);

@@ -46,7 +46,7 @@ fn records_keep_their_order_across_chunks() {
 
 #[test]
 fn a_record_that_fits_no_buffer_has_one_of_its_own_in_its_place() {
-    let mut rig = Rig::new();
+    let mut rig = Rig::with(HubConfig { channel_capacity: 64, ..config() });
     let large = "x".repeat(10_000);
     for value in ["a", &large, "b", &large, &large, "c"] {
         rig.send(value);
@@ -54,6 +54,26 @@ fn a_record_that_fits_no_buffer_has_one_of_its_own_in_its_place() {
     assert_eq!(values(&rig.deliver_all()), ["a", &large, "b", &large, &large, "c"]);
     rig.receiver.reclaim_credit();
     assert_eq!(rig.hub.budget().free(), rig.hub.budget().limit());
+}
+
+/// What lies in the channel is memory: a large record takes as much of it as small ones of the same size.
+#[test]
+fn a_record_takes_the_places_of_as_many_chunks() {
+    let mut rig = Rig::new();
+    // Ten places of sixteen, once it is pushed; one larger than the channel takes all of them.
+    rig.send(&"x".repeat(10 * 1024));
+    assert_eq!(rig.hub.room.0.free(), 6);
+    rig.send(&"x".repeat(100 * 1024));
+    let headers = Headers::new();
+    let refused = append(&rig.hub, entry("v", &headers), Patience::never()).unwrap_err();
+    assert!(matches!(refused, SendErrorKind::WouldBlock { .. }), "{refused:?}");
+    let first = rig.chunk().expect("the first was pushed");
+    deliver(&rig.hub, first);
+    assert_eq!(rig.hub.room.0.free(), 16);
+    assert!(!rig.receiver.steal_all(), "there is room for the second");
+    assert_eq!(rig.hub.room.0.free(), 0);
+    rig.deliver_all();
+    assert_eq!(rig.hub.room.0.free(), 16);
 }
 
 #[test]

@@ -99,6 +99,14 @@ impl Kafka {
         );
     }
 
+    /// Allows clients of this `client.id` so many bytes a second at each broker, in place of as many as they like.
+    pub(crate) fn limit_producers(&self, client_id: &str, bytes_a_second: u32) {
+        let limit = format!("producer_byte_rate={bytes_a_second}");
+        let args =
+            ["--alter", "--add-config", &limit, "--entity-type", "clients", "--entity-name", client_id];
+        self.tool_text("kafka.admin.ConfigCommand", &args.map(Into::into));
+    }
+
     /// The leader of each partition, as soon as each has one.
     pub(crate) fn leaders(&self, topic: &str) -> BTreeMap<i32, i32> {
         let args = ["--describe".into(), "--topic".into(), topic.into()];
