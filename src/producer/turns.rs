@@ -116,16 +116,14 @@ fn begin(
     call: TransactionCall,
     deadline: Option<Instant>,
 ) -> Result<TransactionAnswer, Option<TransactionError>> {
-    match &call {
-        TransactionCall::Commit => {
-            // Of a record that was refused the sender thread knows nothing.
-            if let Some(failure) = hub.transaction_failure() {
-                return Err(Some(failure));
-            }
-            hub.bar_records();
-        }
-        TransactionCall::Abort => hub.bar_records(),
-        _ => {}
+    // Of a record that was refused the sender thread knows nothing.
+    if !matches!(call, TransactionCall::Init | TransactionCall::Abort)
+        && let Some(failure) = hub.transaction_failure()
+    {
+        return Err(Some(failure));
+    }
+    if matches!(call, TransactionCall::Commit | TransactionCall::Abort) {
+        hub.bar_records();
     }
     let (request, answer) = TransactionRequest::new(call);
     hub.send_after_records(Command::Transaction(request), deadline).map_err(|why| match why {
