@@ -42,6 +42,12 @@ impl Engine {
         }
     }
 
+    /// What the transaction goes by.
+    #[cfg(test)]
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.transactions.as_ref()?.identity()
+    }
+
     /// Whether a close need not wait for a transaction: there is none, or it was given up.
     pub(super) fn has_no_open_transaction(&self) -> bool {
         self.transactions.as_ref().is_none_or(|t| !t.is_open())

@@ -78,8 +78,11 @@ impl Kafka {
 
     /// Creates a topic of a name that was chosen before.
     pub(crate) fn create_topic_named(&self, topic: &str, partitions: i32, config: &[(&str, &str)]) {
+        // A controller that moves meanwhile may have done what is asked of the next one once more.
         let mut args: Vec<String> =
-            ["--create", "--topic", topic, "--partitions", &partitions.to_string()].map(Into::into).into();
+            ["--create", "--if-not-exists", "--topic", topic, "--partitions", &partitions.to_string()]
+                .map(Into::into)
+                .into();
         for (name, value) in config {
             args.extend(["--config".into(), format!("{name}={value}")]);
         }
