@@ -103,7 +103,7 @@ fn transact(producer: &Producer, topic: &str, number: usize, abort: bool) -> boo
     }
 }
 
-fn the_later_of_two_producers_goes_on(cluster: &mut Cluster) {
+pub(crate) fn the_later_of_two_producers_goes_on(cluster: &mut Cluster) {
     let kafka = cluster.kafka();
     let topic = kafka.create_topic("zombies", 1, &[]);
     let id = kafka.unused_topic_name("zombie");
@@ -157,7 +157,7 @@ pub(crate) fn as_the_killed_program() -> Option<ExitCode> {
     }
 }
 
-fn offsets_count_with_their_transaction(cluster: &mut Cluster) {
+pub(crate) fn offsets_count_with_their_transaction(cluster: &mut Cluster) {
     let kafka = cluster.kafka();
     let topic = kafka.create_topic("offsets", 2, &[]);
     let group = kafka.unused_topic_name("group");
