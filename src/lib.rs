@@ -27,6 +27,10 @@
 //! sent per thread and partition, whatever is sent again. A record ends with an acknowledgement or with an error that
 //! says whether it [may have been written](DeliveryError::may_have_been_written), within `delivery.timeout.ms`.
 //!
+//! # Transactions
+//! With a `transactional.id` the producer sends in transactions, which readers with `isolation.level=read_committed` see
+//! whole or not at all: [`Producer::transaction`], or Java's five calls.
+//!
 //! # Features
 //! None is on by default.
 //!

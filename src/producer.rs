@@ -349,10 +349,15 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
 
     /// Makes a call about transactions, in its turn.
     pub(crate) fn call(&self, call: TransactionCall) -> Result<(), TransactionError> {
+        self.call_within(call, self.core.settings.max_block)
+    }
+
+    /// As [`call`](Self::call), but waits no longer than `limit`: what is not done by then goes on.
+    pub(crate) fn call_within(&self, call: TransactionCall, limit: Duration) -> Result<(), TransactionError> {
         if !self.is_transactional() {
             return Err(TransactionErrorKind::NotTransactional { call: call.name() }.into());
         }
-        self.core.turns.call(&self.core.hub, call, self.core.settings.max_block)
+        self.core.turns.call(&self.core.hub, call, limit)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Transactions, for callers: Java's five calls, and a guard beside them.
 
-use std::{fmt, mem};
+use std::{fmt, mem, thread, time::Duration};
 
 use crate::{
     delivery::DeliveryFuture,
@@ -107,7 +107,8 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     }
 }
 
-/// A transaction that was begun: [`commit`](Self::commit) it, or it is aborted when it is dropped.
+/// A transaction that was begun: [`commit`](Self::commit) it, or it is aborted when it is dropped. The drop waits for the
+/// abort, unless it is that of a panic: then the abort goes on, and [`Producer::abort_transaction`] waits for it.
 ///
 /// From [`Producer::transaction`].
 #[must_use = "a transaction that is dropped is aborted"]
@@ -175,10 +176,20 @@ impl<K: ?Sized, V: ?Sized> Transaction<'_, K, V> {
 
 impl<K: ?Sized, V: ?Sized> Drop for Transaction<'_, K, V> {
     fn drop(&mut self) {
-        if mem::take(&mut self.open)
-            && let Err(error) = self.producer.abort_transaction()
-        {
-            log::error!("a transaction was dropped and could not be aborted: {error}");
+        if !mem::take(&mut self.open) {
+            return;
+        }
+        let outcome = if thread::panicking() {
+            // A panic is not kept waiting: the abort goes on without it.
+            self.producer.call_within(TransactionCall::Abort, Duration::ZERO)
+        } else {
+            self.producer.abort_transaction()
+        };
+        match outcome {
+            Err(error) if !(thread::panicking() && error.is_retriable()) => {
+                log::error!("a transaction was dropped and could not be aborted: {error}");
+            }
+            _ => {}
         }
     }
 }

@@ -110,6 +110,30 @@ fn a_guard_that_is_dropped_aborts() {
 }
 
 #[test]
+fn a_panic_aborts_and_does_not_wait_for_it() {
+    let world = world(2);
+    let producer = ready(&world);
+    let panicking = thread::spawn({
+        let producer = producer.clone();
+        move || {
+            let transaction = producer.transaction().unwrap();
+            transaction.send(ProducerRecord::new("t", "lost").partition(1)).unwrap().get().unwrap();
+            std::panic::resume_unwind(Box::new("part of a test"));
+        }
+    });
+    panicking.join().unwrap_err();
+    if let Err(error) = producer.abort_transaction() {
+        // Already done, however little the panic has waited.
+        out_of_place(error, "no transaction is open");
+    }
+    assert_eq!((committed(&world).len(), world.open_transactions().len()), (0, 0));
+    let transaction = producer.transaction().unwrap();
+    transaction.send(ProducerRecord::new("t", "kept").partition(1)).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(committed(&world), ["kept"]);
+}
+
+#[test]
 fn an_abort_does_not_send_what_was_not_sent() {
     both(|version| {
         let world = world(version);
