@@ -271,14 +271,20 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "a transaction is committed although a record has failed",
         TRANSACT,
-        "if let Some(error) = self.spoiled.take() {",
-        "if let Some(error) = self.spoiled.take().filter(|_| false) {",
+        "if let Some((error, numbered)) = self.spoiled.take() {",
+        "if let Some((error, numbered)) = self.spoiled.take().filter(|_| false) {",
     ),
     mutant(
         "an answer that was lost leaves the epoch as it is",
         TRANSACTIONS,
         "if (in_doubt || cluster_has_second) && !self.second_protocol {",
         "if cluster_has_second && !self.second_protocol {",
+    ),
+    mutant(
+        "numbers that an abort gives up are not missed",
+        PRODUCE,
+        "batch.sequence.is_some() || batch.attempts > 0",
+        "batch.attempts > 0",
     ),
     mutant(
         "a sequence goes on under the next epoch",

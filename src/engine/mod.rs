@@ -95,8 +95,9 @@ pub(crate) struct Engine {
     producer_id: ProducerId,
     /// `Some` if there is a `transactional.id`: then the identity comes from there.
     transactions: Option<Transactions>,
-    /// The first record that failed since this was last looked at, for the transaction that it belongs to.
-    spoiled: Option<DeliveryError>,
+    /// The first record that failed since this was last looked at, for the transaction that it belongs to; and whether one
+    /// of those that did was numbered.
+    spoiled: Option<(DeliveryError, bool)>,
     /// Until when a close waits for the end of a transaction. After that the coordinator will abort it by itself.
     transaction_ends_by: Option<Instant>,
     /// Callers wait for memory.

@@ -364,7 +364,7 @@ impl Engine {
         }
         let batch = self.accumulator.expire_in_flight(key).expect("looked at above");
         let (runs, callbacks) = (std::mem::take(&mut batch.runs), std::mem::take(&mut batch.callbacks));
-        self.note_loss(records, &error);
+        self.note_loss(records, &error, true);
         let outcome = Outcome::Failed(error);
         let batch = self.accumulator.batch(key).expect("it stays until its request has ended");
         let (topic, partition) = self.accumulator.place(batch);
@@ -377,11 +377,12 @@ impl Engine {
         }
     }
 
-    fn note_loss(&mut self, records: i32, error: &DeliveryError) {
+    /// `numbered`: under numbers that brokers have seen, or that were given out and will be missing.
+    fn note_loss(&mut self, records: i32, error: &DeliveryError, numbered: bool) {
         self.lost.get_or_insert_with(|| (0, error.clone())).0 += records as usize;
         // A close that gives records up ends the transaction without a word, as it ends everything.
         if self.transactions.is_some() && !self.closed {
-            self.spoiled.get_or_insert_with(|| error.clone());
+            self.spoiled.get_or_insert_with(|| (error.clone(), false)).1 |= numbered;
             self.dirty = true;
         }
     }
@@ -407,7 +408,7 @@ impl Engine {
     /// Tells the handles of a batch that is out of every queue, by way of its callbacks if it has any.
     fn settle(&mut self, mut batch: Batch, outcome: Outcome) {
         if let Outcome::Failed(error) = &outcome {
-            self.note_loss(batch.records, error);
+            self.note_loss(batch.records, error, batch.sequence.is_some() || batch.attempts > 0);
         }
         let runs = std::mem::take(&mut batch.runs);
         if batch.callbacks.is_empty() {

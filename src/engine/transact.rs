@@ -83,12 +83,8 @@ impl Engine {
         for place in self.accumulator.take_newcomers() {
             transactions.add(place);
         }
-        if let Some(error) = self.spoiled.take() {
-            transactions.lose_records(
-                error.code(),
-                format!("a record was not delivered: {error}"),
-                error.attempts() > 0,
-            );
+        if let Some((error, numbered)) = self.spoiled.take() {
+            transactions.lose_records(error.code(), format!("a record was not delivered: {error}"), numbered);
         }
     }
 

@@ -291,7 +291,7 @@ impl Transactions {
         }
     }
 
-    /// Records failed. `numbered`: under a number that the broker now may or may not have seen.
+    /// Records failed. `numbered`: under numbers that brokers may have seen, or will miss.
     pub(super) fn lose_records(&mut self, code: Option<ErrorCode>, cause: String, numbered: bool) {
         match code {
             Some(code) if ends_the_producer(code) => self.fatal(Some(code), cause),

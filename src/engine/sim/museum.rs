@@ -163,6 +163,31 @@ fn a_broken_sequence_does_not_begin_a_transaction_beneath_another() {
     assert_eq!(world.committed_records(), [after].into());
 }
 
+/// Found here: a batch was too large and had been halved when its transaction was aborted. The second half, which had not
+/// been sent, was given up with its numbers; as nothing that was sent had failed, the epoch stayed as it was, and the
+/// partition waited for those numbers for ever.
+#[test]
+fn numbers_that_an_abort_gives_up_are_not_waited_for() {
+    let mut world = begin_transactions();
+    // Under a new epoch, so that the second half waits for the first.
+    world.fault(Fault::Error(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER).topic(ORDERS).partition(0));
+    world.send_one(ORDERS, 0);
+    world.pass(1_000);
+    world.make(TransactionCall::Abort).unwrap();
+    world.begin_one();
+    world.fault(Fault::Error(ErrorCode::MESSAGE_TOO_LARGE).topic(ORDERS).partition(0));
+    world.fault(Fault::NeverAnswer.topic(ORDERS).partition(0));
+    let halves = [world.send_one(ORDERS, 0), world.send_one(ORDERS, 0)];
+    world.pass(300);
+    world.make(TransactionCall::Abort).unwrap();
+    assert!(world.outcome(halves[0]).is_some_and(Result::is_ok), "{:?}", world.outcome(halves[0]));
+    assert!(!world.error(halves[1]).may_have_been_written());
+    world.begin_one();
+    let after = world.send_one(ORDERS, 0);
+    world.make(TransactionCall::Commit).unwrap();
+    assert_eq!(world.committed_records(), [after].into());
+}
+
 /// franz-go and librdkafka took an indefinite answer to a commit for a success, or for something to be tried again in
 /// the next transaction. Nobody knows what became of this one: the call fails and says so.
 #[test]
