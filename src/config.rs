@@ -242,6 +242,23 @@ impl ProducerConfig {
         self.set_millis("drop.timeout.ms", timeout)
     }
 
+    // Transactions
+
+    /// A name under which this producer's [transactions](crate::Producer::transaction) survive its restarts. With it the
+    /// producer sends in transactions only. Of two producers with one name the later fences the earlier off. Not set by
+    /// default. Property `transactional.id`.
+    #[must_use]
+    pub fn transactional_id(self, id: impl Into<String>) -> Self {
+        self.set("transactional.id", &id.into())
+    }
+
+    /// How long a transaction may stay open before the broker aborts it. Default 1 minute. Property
+    /// `transaction.timeout.ms`.
+    #[must_use]
+    pub fn transaction_timeout(self, timeout: Duration) -> Self {
+        self.set_millis("transaction.timeout.ms", timeout)
+    }
+
     // Compression
 
     /// How batches are compressed. Default [`Compression::None`]. Property `compression.type`.
@@ -464,7 +481,10 @@ impl ProducerConfig {
             log::log!(level, "{notice}");
         }
         if is_unnamed {
-            settings.client_id = format!("producer-{}", NEXT_CLIENT.fetch_add(1, Ordering::Relaxed));
+            settings.client_id = match &settings.transactional_id {
+                Some(id) => format!("producer-{id}"),
+                None => format!("producer-{}", NEXT_CLIENT.fetch_add(1, Ordering::Relaxed)),
+            };
         }
         Ok(settings)
     }

@@ -7,6 +7,7 @@
 //! Messages start with what happened and to whom, then name the limit and the setting that holds it.
 
 mod code;
+mod transaction;
 
 use std::{
     any::Any,
@@ -19,7 +20,11 @@ use std::{
 
 use thiserror::Error;
 
-pub use self::code::ErrorCode;
+pub(crate) use self::transaction::COMMIT;
+pub use self::{
+    code::ErrorCode,
+    transaction::{TransactionError, TransactionErrorKind},
+};
 
 /// A boxed error of user code: a serializer, a partitioner.
 pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
@@ -147,6 +152,10 @@ pub enum SendErrorKind {
         /// The broker's answer.
         code: ErrorCode,
     },
+    /// The producer has a `transactional.id`, and no transaction is open that takes records: see the error for which
+    /// call must come first.
+    #[error(transparent)]
+    Transaction(TransactionError),
     /// The producer is closed, or was closed while this call waited.
     #[error("the producer is closed")]
     Closed,
@@ -185,7 +194,11 @@ impl SendError {
 
     /// Whether this producer is of no more use.
     pub fn is_fatal(&self) -> bool {
-        matches!(*self.0, SendErrorKind::Closed | SendErrorKind::Failed { .. } | SendErrorKind::Forked { .. })
+        match &*self.0 {
+            SendErrorKind::Closed | SendErrorKind::Failed { .. } | SendErrorKind::Forked { .. } => true,
+            SendErrorKind::Transaction(error) => error.is_fatal(),
+            _ => false,
+        }
     }
 
     /// Always `false`: a refused record was never taken.
@@ -195,8 +208,9 @@ impl SendError {
 
     /// Kafka's error code, if a broker's answer is the reason.
     pub fn code(&self) -> Option<ErrorCode> {
-        match *self.0 {
-            SendErrorKind::Refused { code, .. } => Some(code),
+        match &*self.0 {
+            SendErrorKind::Refused { code, .. } => Some(*code),
+            SendErrorKind::Transaction(error) => error.code(),
             _ => None,
         }
     }
@@ -255,6 +269,9 @@ pub enum DeliveryCause {
         /// The setting's value.
         limit: Duration,
     },
+    /// The transaction was aborted, or could not go on, before the record was sent; the text says why. It will not be
+    /// sent.
+    TransactionAborted(Arc<str>),
     /// The producer was closed before the record was acknowledged.
     Closed,
     /// The sender thread ended unexpectedly; the text says why.
@@ -350,6 +367,7 @@ impl fmt::Display for DeliveryError {
             DeliveryCause::DeliveryTimeout { limit } => {
                 write!(f, "no acknowledgement within {limit:?} (delivery.timeout.ms)")?;
             }
+            DeliveryCause::TransactionAborted(why) => write!(f, "not sent, as the transaction ends: {why}")?,
             DeliveryCause::Closed => {
                 f.write_str("the producer was closed before the record was acknowledged")?
             }
@@ -549,6 +567,7 @@ mod tests {
         crosses::<SendError>();
         crosses::<DeliveryError>();
         crosses::<FlushError>();
+        crosses::<TransactionError>();
         crosses::<ConfigError>();
         assert_eq!(size_of::<SendError>(), size_of::<usize>());
         assert_eq!(size_of::<DeliveryError>(), size_of::<usize>());

@@ -27,6 +27,10 @@
 //! sent per thread and partition, whatever is sent again. A record ends with an acknowledgement or with an error that
 //! says whether it [may have been written](DeliveryError::may_have_been_written), within `delivery.timeout.ms`.
 //!
+//! # Transactions
+//! With a `transactional.id` the producer sends in transactions, which readers with `isolation.level=read_committed` see
+//! whole or not at all: [`Producer::transaction`], or Java's five calls.
+//!
 //! # Features
 //! None is on by default.
 //!
@@ -59,12 +63,14 @@ pub mod fuzzing;
 mod handoff;
 mod interceptor;
 mod net;
+mod offsets;
 mod partitioner;
 mod producer;
 mod record;
 mod serializer;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod transaction;
 mod wire;
 
 /// What the pages beside the source show is compiled and run like any other example.
@@ -76,6 +82,8 @@ mod pages {
     mod errors {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
+    #[doc = include_str!("../docs/transactions.md")]
+    mod transactions {}
 }
 
 #[cfg(feature = "json")]
@@ -85,11 +93,13 @@ pub use crate::{
     delivery::DeliveryFuture,
     error::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,
-        SendErrorKind,
+        SendErrorKind, TransactionError, TransactionErrorKind,
     },
     interceptor::ProducerInterceptor,
+    offsets::{ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition},
     partitioner::{Partitioner, TopicPartitions, partition_for_key},
     producer::{PartitionInfo, Producer},
     record::{Headers, ProducerRecord, RecordMetadata},
     serializer::{BytesSerializer, Serialized, Serializer},
+    transaction::Transaction,
 };

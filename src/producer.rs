@@ -1,5 +1,7 @@
 //! [`Producer`]: the caller's half of everything.
 
+mod turns;
+
 use std::{
     borrow::Cow,
     fmt,
@@ -9,13 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use self::turns::Turns;
 use crate::{
     config::{ProducerConfig, Settings},
     delivery::DeliveryFuture,
     error::{
-        BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind, guarded,
+        BoxError, ConfigError, ConfigProblem, DeliveryError, FlushError, SendError, SendErrorKind,
+        TransactionError, TransactionErrorKind, guarded,
     },
-    handoff::{Callback, Entry, Hub, Partition, Patience, context},
+    handoff::{Callback, Entry, Hub, Partition, Patience, TransactionCall, context},
     net::{self, SenderThread},
     partitioner::TopicPartitions,
     record::{Headers, ProducerRecord, RecordMetadata},
@@ -79,6 +83,7 @@ struct Core {
     settings: Arc<Settings>,
     hub: Arc<Hub>,
     sender: SenderThread,
+    turns: Turns,
     creator: u32,
 }
 
@@ -145,7 +150,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         let sender =
             net::start(Arc::clone(&settings), seed, farewell).map_err(|error| cannot_start(&error))?;
         let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
-        let core = Core { settings, hub, sender, creator };
+        let core = Core { settings, hub, sender, turns: Turns::default(), creator };
         Ok(Self { core: Arc::new(core), key, value })
     }
 
@@ -254,7 +259,9 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     ) -> Result<DeliveryFuture, SendError> {
         let interceptors = &self.core.settings.interceptors;
         if interceptors.is_empty() {
-            return self.append(&mut record, callback, &mut patience);
+            return self
+                .append(&mut record, callback, &mut patience)
+                .inspect_err(|error| self.core.note_refusal(error));
         }
         for interceptor in interceptors {
             let (topic, partition) = (record.topic(), record.partition_ref());
@@ -267,6 +274,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         }
         let callback = self.core.intercepted(callback);
         self.append(&mut record, Some(callback), &mut patience).inspect_err(|error| {
+            self.core.note_refusal(error);
             for interceptor in interceptors {
                 if guarded(|| interceptor.on_send_error(record.topic(), error)).is_err() {
                     log::warn!("an interceptor panicked in on_send_error (topic {})", record.topic());
@@ -333,7 +341,48 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     }
 }
 
+impl<K: ?Sized, V: ?Sized> Producer<K, V> {
+    /// Whether it has a `transactional.id`.
+    pub(crate) fn is_transactional(&self) -> bool {
+        self.core.settings.transactional_id.is_some()
+    }
+
+    /// Makes a call about transactions, in its turn.
+    pub(crate) fn call(&self, call: TransactionCall) -> Result<(), TransactionError> {
+        self.call_within(call, self.core.settings.max_block)
+    }
+
+    /// As [`call`](Self::call), but waits no longer than `limit`: what is not done by then goes on.
+    pub(crate) fn call_within(&self, call: TransactionCall, limit: Duration) -> Result<(), TransactionError> {
+        if !self.is_transactional() {
+            return Err(TransactionErrorKind::NotTransactional { call: call.name() }.into());
+        }
+        self.core.turns.call(&self.core.hub, call, limit)
+    }
+}
+
 impl Core {
+    /// A record that should have been part of a transaction and is not there spoils it, unless the caller is at fault or
+    /// did not want to wait for it.
+    #[cold]
+    fn note_refusal(&self, error: &SendError) {
+        if self.settings.transactional_id.is_none() {
+            return;
+        }
+        if let SendErrorKind::MetadataTimeout { .. }
+        | SendErrorKind::UnknownPartition { .. }
+        | SendErrorKind::BufferFull { .. }
+        | SendErrorKind::RecordTooLarge { .. }
+        | SendErrorKind::InvalidTopic { .. }
+        | SendErrorKind::Refused { .. } = error.kind()
+        {
+            self.hub.spoil_transaction(|| {
+                let cause = format!("a record was refused: {error}");
+                TransactionErrorKind::Abortable { code: error.code(), cause }.into()
+            });
+        }
+    }
+
     fn may_wait(&self, what: &'static str) -> Result<(), FlushError> {
         if context::inside_callback() {
             return Err(FlushError::InsideCallback { what });

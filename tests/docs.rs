@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use kafka_producer::{ErrorCode, FlushError, SendError, SendErrorKind};
+use kafka_producer::{
+    ErrorCode, FlushError, SendError, SendErrorKind, TransactionError, TransactionErrorKind,
+};
 
 #[test]
 fn every_link_leads_somewhere() {
@@ -40,6 +42,10 @@ fn every_kind_of_error_has_its_row() {
         let found: BTreeSet<String> = rows(&errors, heading).map(|row| unquoted(&row[0])).collect();
         assert_eq!(found, wanted, "{kinds} and the table below {heading:?}");
     }
+    let wanted = variants(&read(&root().join("src/error/transaction.rs")), "TransactionErrorKind");
+    let page = read(&root().join("docs/transactions.md"));
+    let found: BTreeSet<String> = rows(&page, TRANSACTION_TABLE).map(|row| unquoted(&row[0])).collect();
+    assert_eq!(found, wanted, "TransactionErrorKind and the table below {TRANSACTION_TABLE:?}");
 }
 
 #[test]
@@ -141,6 +147,39 @@ fn missing(test: &str) -> Option<String> {
     (!is_listed && !attributes.contains("#[test]")).then(|| format!("{name} in {file} is no test"))
 }
 
+#[test]
+fn the_predicates_of_transactions_are_as_the_table_says() {
+    let page = read(&root().join("docs/transactions.md"));
+    let said: BTreeMap<String, Vec<String>> =
+        rows(&page, TRANSACTION_TABLE).map(|row| (unquoted(&row[0]), row)).collect();
+    let samples = transaction_errors();
+    assert_eq!(samples.len(), said.len(), "a sample of each kind");
+    for (name, kind) in samples {
+        let error = TransactionError::from(kind);
+        let found = [error.is_abortable(), error.is_retriable(), error.is_fatal()].map(yes_or_no);
+        assert_eq!(said[name][1..4], found, "{name}");
+    }
+}
+
+fn transaction_errors() -> Vec<(&'static str, TransactionErrorKind)> {
+    use TransactionErrorKind as Kind;
+    let (call, cause, code) = ("commit_transaction", String::new, ErrorCode::PRODUCER_FENCED);
+    vec![
+        ("Abortable", Kind::Abortable { code: None, cause: cause() }),
+        ("TimedOut", Kind::TimedOut { call, limit: Duration::ZERO, cause: None }),
+        ("Unfinished", Kind::Unfinished { call, earlier: call }),
+        ("OutOfPlace", Kind::OutOfPlace { call, reason: "" }),
+        ("NotTransactional", Kind::NotTransactional { call }),
+        ("Refused", Kind::Refused { code, cause: cause() }),
+        ("InsideCallback", Kind::InsideCallback { call }),
+        ("Fenced", Kind::Fenced { code, cause: cause() }),
+        ("Fatal", Kind::Fatal { code: None, cause: cause(), committing: false }),
+        ("Closed", Kind::Closed),
+        ("Failed", Kind::Failed { cause: cause() }),
+        ("Forked", Kind::Forked { parent: 1 }),
+    ]
+}
+
 fn send_errors() -> Vec<(&'static str, SendErrorKind)> {
     let topic = || "t".to_owned();
     let waited = Duration::ZERO;
@@ -166,6 +205,10 @@ fn send_errors() -> Vec<(&'static str, SendErrorKind)> {
         ("BufferFull", SendErrorKind::BufferFull { needed: 1, limit: 1, waited }),
         ("WouldBlock", SendErrorKind::WouldBlock { topic: topic(), what: "" }),
         ("Refused", SendErrorKind::Refused { topic: topic(), code: ErrorCode::TOPIC_AUTHORIZATION_FAILED }),
+        (
+            "Transaction",
+            SendErrorKind::Transaction(TransactionErrorKind::OutOfPlace { call: "send", reason: "" }.into()),
+        ),
         ("Closed", SendErrorKind::Closed),
         ("Failed", SendErrorKind::Failed { cause: String::new() }),
         ("Forked", SendErrorKind::Forked { parent: 1 }),
@@ -181,6 +224,9 @@ fn flush_errors() -> Vec<(&'static str, FlushError)> {
         ("Forked", FlushError::Forked { parent: 1 }),
     ]
 }
+
+/// The heading of the table of errors on the page about transactions.
+const TRANSACTION_TABLE: &str = "What to do on an error";
 
 // The documents.
 

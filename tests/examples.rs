@@ -21,7 +21,7 @@ use std::{
 
 use kafka_producer::{
     ErrorCode, Headers,
-    testing::{Cluster, Record},
+    testing::{Api, Cluster, Record},
 };
 use serde_json::Value;
 
@@ -45,6 +45,23 @@ fn quickstart_uses_a_real_cluster() {
     let out = run("quickstart", &["--bootstrap-server", &cluster.bootstrap()], "");
     out.succeeds();
     assert_eq!(sorted(out.stdout.lines()), sorted(cluster.records("quickstart").iter().map(place)));
+}
+
+#[test]
+fn transactional_transfer_moves_money_in_spite_of_trouble() {
+    let out = run("transactional_transfer", &[], "");
+    out.succeeds();
+    let lines: Vec<_> = out.stdout.lines().collect();
+    assert_eq!(lines[0], "alice -> bob: 42 (at attempt 1)", "{out:?}");
+    assert!(lines[..5].iter().any(|line| line.ends_with("(at attempt 2)")), "{out:?}");
+    assert_eq!(lines[5..], ["alice: -60", "bob: 40", "carol: -5", "dave: 25", "together: 0"], "{out:?}");
+}
+
+#[test]
+fn transactional_transfer_uses_a_real_cluster() {
+    let cluster = cluster(&[("accounts", 3)]);
+    run("transactional_transfer", &["--bootstrap-server", &cluster.bootstrap()], "").succeeds();
+    assert_eq!((cluster.committed_records("accounts").len(), cluster.record_count("accounts")), (10, 10));
 }
 
 #[test]
@@ -315,6 +332,23 @@ fn producer_performance_prints_the_lines_of_kafkas_tool() {
 }
 
 #[test]
+fn producer_performance_sends_in_transactions() {
+    for flags in [&["--transaction-duration-ms", "5"][..], &["--transactional-id", "perf"]] {
+        let cluster = cluster(&[("p", 1)]);
+        let args = ["--topic", "p", "--num-records", "2000", "--record-size", "10", "--throughput", "20000"];
+        let out = run(
+            "producer_performance",
+            &[&args[..], &["--bootstrap-server", &cluster.bootstrap()], flags].concat(),
+            "",
+        );
+        out.succeeds();
+        assert_eq!(cluster.committed_records("p").len(), 2000, "{flags:?}");
+        let transactions = cluster.request_count(Api::EndTxn);
+        assert_eq!(transactions > 1, flags[0].ends_with("ms"), "{transactions} transactions with {flags:?}");
+    }
+}
+
+#[test]
 fn producer_performance_keeps_the_warm_up_apart() {
     let cluster = cluster(&[("p", 1)]);
     let out = run(
@@ -432,8 +466,14 @@ fn percentiles_are_those_of_all_records() {
 #[test]
 fn every_tool_explains_itself_and_knows_its_flags() {
     let cluster = cluster(&[]);
-    for tool in ["quickstart", "send_json", "console_producer", "producer_performance", "verifiable_producer"]
-    {
+    for tool in [
+        "quickstart",
+        "send_json",
+        "transactional_transfer",
+        "console_producer",
+        "producer_performance",
+        "verifiable_producer",
+    ] {
         let help = run(tool, &["--help"], "");
         help.succeeds();
         assert!(help.stdout.contains("--bootstrap-server"), "{help:?}");

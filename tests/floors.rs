@@ -48,7 +48,8 @@ impl Floor {
             ("error", _) => Self::Errors,
             (_, "wire/primitives.rs" | "wire/record.rs") => Self::Encoding,
             (
-                "record" | "config" | "serializer" | "partitioner" | "interceptor" | "delivery" | "metrics",
+                "record" | "config" | "serializer" | "partitioner" | "interceptor" | "delivery" | "metrics"
+                | "offsets",
                 _,
             ) => Self::VocabularyAndHandoff,
             ("handoff", _) => Self::VocabularyAndHandoff,
@@ -188,9 +189,9 @@ fn leans_on_a_sibling(import: &Import) -> Option<String> {
         Some(inside.to_string())
     };
     let (from, to) = (room(&import.from)?, room(&import.to)?);
-    let composes = ["mod", "produce"].contains(&&*from);
+    let composes = ["mod", "produce", "transact"].contains(&&*from);
     (!composes && to != "mod" && from != to).then(|| {
-        format!("{import}: siblings in engine/ do not import siblings; mod.rs and produce.rs compose them")
+        format!("{import}: siblings in engine/ do not import siblings; mod.rs, produce.rs and transact.rs compose them")
     })
 }
 

@@ -40,6 +40,8 @@ const ENGINE: &str = "src/engine/mod.rs";
 const METADATA: &str = "src/engine/metadata.rs";
 const PRODUCE: &str = "src/engine/produce.rs";
 const SEQUENCES: &str = "src/engine/accumulator/sequences.rs";
+const TRANSACT: &str = "src/engine/transact.rs";
+const TRANSACTIONS: &str = "src/engine/transactions.rs";
 const VERDICT: &str = "src/engine/verdict.rs";
 
 const MUTANTS: &[Mutant] = &[
@@ -96,7 +98,7 @@ const MUTANTS: &[Mutant] = &[
     mutant(
         "the second batch does not wait for the first",
         ACCUMULATOR,
-        "if queue.is_confirmed(now) { MAX_UNRESOLVED } else { 1 }",
+        "if is_known { MAX_UNRESOLVED } else { 1 }",
         "MAX_UNRESOLVED",
     ),
     mutant(
@@ -284,10 +286,59 @@ const MUTANTS: &[Mutant] = &[
         "        for (index, callback) in std::mem::take(&mut self.callbacks) {",
         "        settle(&mut Settling::new(), std::mem::take(&mut self.runs), &self.outcome);\n        for (index, callback) in std::mem::take(&mut self.callbacks) {",
     ),
+    // ---- transactions
+    mutant(
+        "a transaction is ended before all of it has arrived",
+        TRANSACTIONS,
+        "if !self.ended && quiet && self.started",
+        "if !self.ended && self.started",
+    ),
+    mutant(
+        "a transaction is committed although a record has failed",
+        TRANSACT,
+        "if let Some((error, numbered)) = self.spoiled.take() {",
+        "if let Some((error, numbered)) = self.spoiled.take().filter(|_| false) {",
+    ),
+    mutant(
+        "an answer that was lost leaves the epoch as it is",
+        TRANSACTIONS,
+        "if (in_doubt || cluster_has_second) && !self.second_protocol {",
+        "if cluster_has_second && !self.second_protocol {",
+    ),
+    mutant(
+        "numbers that an abort gives up are not missed",
+        PRODUCE,
+        "batch.sequence.is_some() || batch.attempts > 0",
+        "batch.attempts > 0",
+    ),
+    mutant(
+        "a sequence goes on under the next epoch",
+        ACCUMULATOR,
+        "            queue.sequences = Sequences::default();\n",
+        "",
+    ),
+    mutant(
+        "a partition is sent to before it was added",
+        ACCUMULATOR,
+        "queue.membership != Membership::Admitted",
+        "false",
+    ),
+    mutant(
+        "an epoch is raised within a transaction",
+        ACCUMULATOR,
+        "        if self.limits.transactional {\n            // The epoch",
+        "        if false {\n            // The epoch",
+    ),
+    mutant(
+        "offsets are committed outside of the transaction",
+        TRANSACTIONS,
+        "(_, Some(commit)) if takes_records && !commit.added && !self.second_protocol => {",
+        "(_, Some(commit)) if takes_records && !commit.added && false => {",
+    ),
     mutant(
         "a close does not wait for what is open",
         ENGINE,
-        "(self.closing && self.accumulator.unsettled() == 0)",
+        "self.closing && self.accumulator.unsettled() == 0 && self.has_no_open_transaction()",
         "self.closing",
     ),
 ];

@@ -90,6 +90,10 @@ fn measure(flags: Flags) -> Result<(), Failure> {
     let config = flags.connection.config(&flags.command_property, &[("transactional.id", id.as_deref())])?;
     let mut payloads = flags.payloads()?;
     let producer = Producer::new(config)?;
+    let mut transactions = id.is_some().then(|| Transactions::new(&flags, &producer));
+    if let Some(transactions) = &mut transactions {
+        transactions.init()?;
+    }
     if flags.warmup_records > 0 {
         writeln!(
             io::stdout(),
@@ -99,7 +103,7 @@ fn measure(flags: Flags) -> Result<(), Failure> {
     }
 
     let report = REPORT.get_or_init(|| Report::new(&flags));
-    let (sent, outcome) = send_all(&flags, &producer, &mut payloads, report);
+    let (sent, outcome) = send_all(&flags, &producer, &mut payloads, report, &mut transactions);
     let flushed = producer.flush();
     report.finish()?;
     let closed = producer.close();
@@ -115,9 +119,13 @@ fn send_all(
     producer: &Producer,
     payloads: &mut Payloads,
     report: &'static Report,
+    transactions: &mut Option<Transactions<'_>>,
 ) -> (u64, Result<(), Failure>) {
     let pace = Pace::new(flags.throughput);
     for i in 0..flags.num_records {
+        if let Some(Err(error)) = transactions.as_mut().map(Transactions::begin_if_none_is_open) {
+            return (i, Err(error));
+        }
         let begin = now();
         let record = ProducerRecord::new(&flags.topic, payloads.next()).timestamp(begin as i64);
         let accepted = if report.timestamps.come_back() {
@@ -134,11 +142,55 @@ fn send_all(
         if let Err(error) = accepted {
             return (i, Err(error.into()));
         }
+        if let Some(Err(error)) = transactions.as_mut().map(|t| t.commit_if_due(begin)) {
+            return (i + 1, Err(error));
+        }
         while let Some(wait) = pace.wait(i + 1) {
             thread::sleep(wait);
         }
     }
-    (flags.num_records, Ok(()))
+    (flags.num_records, transactions.as_mut().map_or(Ok(()), Transactions::commit_if_open))
+}
+
+/// One transaction after the other, each as long as it was told.
+struct Transactions<'a> {
+    producer: &'a Producer,
+    /// In milliseconds.
+    duration: u64,
+    /// When the one that is open was begun.
+    begun: Option<u64>,
+}
+
+impl<'a> Transactions<'a> {
+    fn new(flags: &Flags, producer: &'a Producer) -> Self {
+        Self { producer, duration: flags.transaction_duration_ms.unwrap_or(3000), begun: None }
+    }
+
+    fn init(&mut self) -> Result<(), Failure> {
+        Ok(self.producer.init_transactions()?)
+    }
+
+    fn begin_if_none_is_open(&mut self) -> Result<(), Failure> {
+        if self.begun.is_none() {
+            self.producer.begin_transaction()?;
+            self.begun = Some(now());
+        }
+        Ok(())
+    }
+
+    fn commit_if_due(&mut self, now: u64) -> Result<(), Failure> {
+        match self.begun {
+            Some(begun) if now.saturating_sub(begun) >= self.duration => self.commit_if_open(),
+            _ => Ok(()),
+        }
+    }
+
+    fn commit_if_open(&mut self) -> Result<(), Failure> {
+        if self.begun.take().is_some() {
+            self.producer.commit_transaction()?;
+        }
+        Ok(())
+    }
 }
 
 impl Flags {

@@ -510,17 +510,17 @@ pub(super) static GROUPS: &[Group] = &[
                 "transactional.id",
                 None,
                 "0.11",
-                "A name under which a producer's transactions survive its restarts (KIP-98).",
+                "A name under which a producer's transactions survive its restarts (KIP-98). Set, the producer \
+                 sends in transactions only. Of two producers with one name the later fences the earlier off.",
             )
-            .not_empty()
-            .not_here("transactions are not part of this version: leave transactional.id out"),
+            .not_empty(),
             int_ms(
                 "transaction.timeout.ms",
                 "60000",
                 "0.11",
-                "How long a transaction may stay open before the broker aborts it.",
-            )
-            .no_effect("transactions are not part of this version"),
+                "How long a transaction may stay open before the broker aborts it. At most the broker's \
+                 `transaction.max.timeout.ms`, and above 0 with a `transactional.id`.",
+            ),
             boolean(
                 "transaction.two.phase.commit.enable",
                 "false",
@@ -528,7 +528,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "Transactions that somebody else commits never expire (KIP-939). Excludes \
                  `transaction.timeout.ms`.",
             )
-            .no_effect("transactions are not part of this version"),
+            .no_effect("Java's producer checks it and does not act on it either"),
         ],
     },
     Group {

@@ -269,7 +269,6 @@ mod tests {
             ("sasl.client.callback.handler.class", "com.example.Handler", "sasl.jaas.config"),
             ("sasl.login.callback.handler.class", "com.example.Handler", "sasl.jaas.config"),
             ("sasl.kerberos.service.name", "kafka", "SCRAM-SHA-256"),
-            ("transactional.id", "x", "transactions are not part of this version"),
         ] {
             let problem = check_named(name, raw).expect_err(name);
             assert!(problem.contains(instead), "{name}: {problem}");

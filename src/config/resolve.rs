@@ -78,6 +78,10 @@ pub(crate) struct Settings {
     /// `client_rack` is not blank if so.
     pub(crate) rack_aware: bool,
     pub(crate) drop_timeout: Duration,
+    /// `idempotence` if it is set.
+    pub(crate) transactional_id: Option<String>,
+    /// Above zero.
+    pub(crate) transaction_timeout: Duration,
     pub(crate) partitioner: Option<Arc<dyn Partitioner>>,
     pub(crate) interceptors: Vec<Arc<dyn ProducerInterceptor>>,
 }
@@ -157,6 +161,8 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         partitioner_ignore_keys: values.bool("partitioner.ignore.keys"),
         rack_aware: values.bool("partitioner.rack.aware"),
         drop_timeout: values.duration("drop.timeout.ms"),
+        transactional_id: Some(values.text("transactional.id")).filter(|id| !id.is_empty()),
+        transaction_timeout: values.duration("transaction.timeout.ms"),
         partitioner: given.partitioner.clone(),
         interceptors: given.interceptors.clone(),
     };
@@ -347,6 +353,14 @@ impl<'a> Reader<'a> {
         let is_idempotence_known = self.value("enable.idempotence").is_some();
         if self.given.text("transactional.id").is_some() && !idempotence && is_idempotence_known {
             self.refuse("transactional.id", "needs enable.idempotence, which is off");
+        }
+        let len = self.text("transactional.id").map_or(0, str::len);
+        if len > LONGEST_NAME {
+            let problem = format!("must be at most {LONGEST_NAME} bytes long, and has {len}");
+            self.refuse("transactional.id", problem);
+        }
+        if len > 0 && self.number("transaction.timeout.ms").is_some_and(|ms| ms <= 0) {
+            self.refuse("transaction.timeout.ms", "must be at least 1 millisecond beside transactional.id");
         }
         let two_phase = "transaction.two.phase.commit.enable";
         if matches!(self.value(two_phase), Some(Value::Bool(true)))
@@ -675,7 +689,6 @@ mod tests {
             ("client.dns.lookup", "all"),
             ("client.dns.lookup", "resolve_canonical_bootstrap_servers_only"),
             ("transactional.id", ""),
-            ("transactional.id", "x"),
         ] {
             let found = problems(&[(name, value)]);
             assert!(found.len() == 1 && found[0].starts_with(&format!("{name}={value}: ")), "{found:?}");
@@ -709,11 +722,11 @@ mod tests {
             ),
             (
                 &[("transactional.id", "x"), ("enable.idempotence", "false")],
-                &[
-                    "transactional.id=x: transactions are not part of this version: leave \
-                         transactional.id out",
-                    "transactional.id=x: needs enable.idempotence, which is off",
-                ],
+                &["transactional.id=x: needs enable.idempotence, which is off"],
+            ),
+            (
+                &[("transactional.id", "x"), ("transaction.timeout.ms", "0")],
+                &["transaction.timeout.ms=0: must be at least 1 millisecond beside transactional.id"],
             ),
             (
                 &[("transaction.two.phase.commit.enable", "true"), ("transaction.timeout.ms", "60000")],

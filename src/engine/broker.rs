@@ -28,6 +28,16 @@ pub(super) struct Brokers<P> {
     pub(super) nodes: BTreeMap<i32, Broker<P>>,
     by_conn: HashMap<ConnId, i32>,
     next_conn: u64,
+    /// What the cluster has agreed on, with the epoch of the agreement.
+    features: Option<(i64, Protocol)>,
+}
+
+/// How transactions are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    First,
+    /// `transaction.version` 2 (KIP-890).
+    Second,
 }
 
 pub(super) struct Broker<P> {
@@ -264,12 +274,28 @@ fn waiting_writes<P>(session: &Session<P>) -> usize {
 
 impl<P> Brokers<P> {
     pub(super) fn new(bootstrap: &[(String, u16)]) -> Self {
-        let mut brokers = Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0 };
+        let mut brokers =
+            Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0, features: None };
         for (i, (host, port)) in bootstrap.iter().enumerate() {
             let node = -1 - i as i32;
             brokers.nodes.insert(node, Broker::new(host.as_str().into(), *port, node, None));
         }
         brokers
+    }
+
+    /// What a broker says that the cluster has agreed on: whoever has heard of the latest agreement is right.
+    pub(super) fn note_features(&mut self, answer: &ApiVersionsResponse) {
+        let epoch = answer.finalized_features_epoch;
+        if epoch >= 0 && self.features.is_none_or(|(known, _)| known < epoch) {
+            let level = answer.finalized_features.iter().find(|(name, ..)| name == TRANSACTION_VERSION);
+            let second = level.is_some_and(|(_, level, _)| *level >= 2);
+            self.features = Some((epoch, if second { Protocol::Second } else { Protocol::First }));
+        }
+    }
+
+    /// Whether the cluster has agreed on the second protocol of transactions.
+    pub(super) fn have_second_protocol(&self) -> bool {
+        matches!(self.features, Some((_, Protocol::Second)))
     }
 
     pub(super) fn node_of(&self, conn: ConnId) -> Option<i32> {
@@ -517,6 +543,7 @@ const MOST_BROKERS: usize = 10_000;
 
 /// Somebody should look at a broker that cannot be reached, but need not be told with every attempt.
 const REPORTED_EVERY: Duration = Duration::from_secs(60);
+const TRANSACTION_VERSION: &str = "transaction.version";
 
 /// What a lost connection leaves behind.
 pub(super) struct Lost<P> {

@@ -299,6 +299,11 @@ impl Metadata {
         self.topics.get(&id).map_or(NO_ID, |t| t.id)
     }
 
+    /// As [`topic_id`](Self::topic_id), of a topic that may not be used here at all.
+    pub(super) fn id_of(&self, name: &str) -> Uuid {
+        self.by_name.get(name).map_or(NO_ID, |id| self.topic_id(*id))
+    }
+
     /// What stands in the way of a topic: what the last answer says of it, or else why there was none.
     pub(super) fn obstacle(&self, id: TopicId) -> Option<String> {
         let of_topic = self.topics.get(&id).and_then(|t| t.error).map(|code| code.to_string());

@@ -12,7 +12,7 @@
 //!  handle_received -> broker (frames, correlation) ---+----+--- answers -> verdict
 //! ```
 //!
-//! The rooms beside this file do not know each other; this file and `produce.rs` bring them together.
+//! The rooms beside this file do not know each other; this file, `produce.rs` and `transact.rs` bring them together.
 
 mod accumulator;
 mod backoff;
@@ -22,6 +22,8 @@ mod metadata;
 mod produce;
 #[cfg(test)]
 mod sim;
+mod transact;
+mod transactions;
 mod verdict;
 
 use std::{
@@ -35,6 +37,7 @@ use self::{
     backoff::Backoff,
     broker::{Brokers, InFlight, Link, Overdue, Versions},
     metadata::{Leadership, Metadata},
+    transactions::{Ask, Transactions},
 };
 pub(crate) use self::{broker::ConnId, completion::CompletedBatch};
 use crate::{
@@ -62,7 +65,7 @@ pub(crate) enum Action {
     HangUp { conn: ConnId },
     /// Run the callbacks of a batch and then complete its handles, on the callback thread.
     Complete(CompletedBatch),
-    /// A flush is done; answer it after the callbacks that were handed over before it.
+    /// A flush or a call about transactions is done; answer it after the callbacks that were handed over before it.
     Answer(Promise),
 }
 
@@ -94,6 +97,15 @@ pub(crate) struct Engine {
     last_producer_id: Option<i64>,
     /// Why there is none yet.
     no_id_because: Option<String>,
+    /// `Some` if there is a `transactional.id`: then the identity comes from there.
+    transactions: Option<Transactions>,
+    /// The first record that failed since this was last looked at, for the transaction that it belongs to; and whether one
+    /// of those that did was numbered.
+    spoiled: Option<(DeliveryError, bool)>,
+    /// Until when a close waits for the end of a transaction. After that the coordinator will abort it by itself.
+    transaction_ends_by: Option<Instant>,
+    /// Callers wait for memory.
+    pressed: bool,
     actions: VecDeque<Action>,
     settling: Settling,
     /// Records that failed in this turn: how many, and the first error.
@@ -107,10 +119,11 @@ pub(crate) struct Engine {
 }
 
 /// What a request in flight is for.
-pub(super) enum Purpose {
+enum Purpose {
     ApiVersions,
     Metadata,
     InitProducerId,
+    Transaction(Ask),
     Produce(Vec<Sent>),
 }
 
@@ -149,8 +162,9 @@ impl Engine {
             one_in_flight: settings.max_in_flight == 1,
             adaptive: settings.partitioner_adaptive,
             availability_timeout: settings.partitioner_availability_timeout,
+            transactional: settings.transactional_id.is_some(),
         };
-        let producer_id = if settings.idempotence {
+        let producer_id = if settings.idempotence && settings.transactional_id.is_none() {
             ProducerId::Wanted { not_before: now, failures: 0 }
         } else {
             ProducerId::NotNeeded
@@ -170,6 +184,10 @@ impl Engine {
             producer_id,
             last_producer_id: None,
             no_id_because: None,
+            transactions: settings.transactional_id.as_ref().map(|_| Transactions::new()),
+            spoiled: None,
+            transaction_ends_by: None,
+            pressed: false,
             actions: VecDeque::new(),
             settling: Settling::new(),
             lost: None,
@@ -223,7 +241,14 @@ impl Engine {
     /// Callers wait for memory, or do not any more.
     pub(crate) fn handle_memory_pressure(&mut self, now: Instant, waiting: bool) {
         self.woken(now);
-        self.accumulator.set_hurry(now, waiting || self.closing);
+        self.pressed = waiting;
+        self.set_hurry(now);
+    }
+
+    /// Whether batches linger.
+    fn set_hurry(&mut self, now: Instant) {
+        let completing = self.transactions.as_ref().is_some_and(Transactions::is_completing);
+        self.accumulator.set_hurry(now, self.pressed || self.closing || completing);
     }
 
     pub(crate) fn handle_flush(&mut self, now: Instant, promise: Promise) {
@@ -235,7 +260,11 @@ impl Engine {
     pub(crate) fn handle_close(&mut self, now: Instant) {
         self.woken(now);
         self.closing = true;
-        self.accumulator.set_hurry(now, true);
+        self.set_hurry(now);
+        if let Some(transactions) = &mut self.transactions {
+            transactions.close();
+            self.transaction_ends_by = Some(now + self.settings.delivery_timeout);
+        }
     }
 
     /// Ends at once: whatever is not acknowledged fails. Returns how many records that were, and the first error.
@@ -330,14 +359,21 @@ impl Engine {
     /// When [`handle_timeout`](Self::handle_timeout) is due; `None`: not before something else happens.
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
         let now = self.now;
-        let wants_any_broker = self.metadata.next_due().is_some_and(|at| at <= now) || self.id_is_due(now);
+        let transaction = self.transaction_waits();
+        let (transaction_at, coordinator) = transaction.unwrap_or_default();
+        let transaction_is_due = transaction.is_some() && transaction_at.is_none_or(|at| at <= now);
+        let wants_any_broker = self.metadata.next_due().is_some_and(|at| at <= now)
+            || self.id_is_due(now)
+            || (transaction_is_due && coordinator.is_none());
         let id = match self.producer_id {
             ProducerId::Wanted { not_before, .. } if self.has_use_for_an_id() => Some(not_before),
             _ => None,
         };
         let ready = self.accumulator.ready_nodes(now);
         let brokers = self.brokers.nodes.iter().filter_map(|(node, broker)| {
-            let wanted = ready.contains(node) || (wants_any_broker && broker.listed);
+            let wanted = ready.contains(node)
+                || (wants_any_broker && broker.listed)
+                || (transaction_is_due && coordinator == Some(*node));
             let retry = if matches!(broker.link, Link::Down) { broker.retry_at } else { None };
             wanted.then_some([retry, broker.throttled_until])
         });
@@ -348,6 +384,8 @@ impl Engine {
             self.metadata.next_due(),
             id,
             brokers,
+            transaction_at,
+            self.transaction_ends_by.filter(|_| self.closing),
         ]
         .into_iter()
         .flatten()
@@ -387,7 +425,7 @@ impl Engine {
 
     /// A close was asked for, and nothing is left to do.
     pub(crate) fn is_finished(&self) -> bool {
-        self.closed || (self.closing && self.accumulator.unsettled() == 0)
+        self.closed || (self.closing && self.accumulator.unsettled() == 0 && self.has_no_open_transaction())
     }
 
     // ---- the work of a turn
@@ -404,6 +442,7 @@ impl Engine {
         }
         self.refresh_metadata(now);
         self.get_producer_id(now);
+        self.transact(now);
         self.send_ready(now);
         self.give_up_doomed(now);
         while let Some(promise) = self.accumulator.pop_flushed() {
@@ -552,6 +591,7 @@ impl Engine {
                 Purpose::ApiVersions => self.versions_answered(now, node, request.version, body),
                 Purpose::Metadata => self.metadata_answered(now, node, request.version, body),
                 Purpose::InitProducerId => self.id_answered(now, node, request.version, body),
+                Purpose::Transaction(ask) => self.transaction_answered(now, node, request.version, body, ask),
                 Purpose::Produce(sent) => self.produce_answered(now, node, request.version, body, sent),
             },
         };
@@ -582,6 +622,7 @@ impl Engine {
             return Err((Purpose::ApiVersions, format!("it refused ApiVersions: {}", answer.error)));
         }
         let pause = answer.throttle_time_ms;
+        self.brokers.note_features(&answer);
         self.brokers.negotiated(now, node, Versions::new(&answer));
         self.throttle(now, node, version >= 2, pause);
         if let Some(broker) = self.brokers.get(node) {
@@ -616,7 +657,10 @@ impl Engine {
         let pause = |fruitless| retry.delay(fruitless, random);
         let changes =
             self.metadata.apply(now, &answer, version >= 9, pause, |topic| accumulator.has_batches(topic));
-        if self.metadata.take_moved() && self.producer_id != ProducerId::NotNeeded {
+        let moved = self.metadata.take_moved();
+        if moved && let Some(transactions) = &mut self.transactions {
+            transactions.fatal(None, "the cluster is another one than it was");
+        } else if moved && self.producer_id != ProducerId::NotNeeded {
             // The id may be another producer's here. In the cluster that was left it is still ours, so it must be
             // certain that this is another one: whatever may lie there is sent again under other numbers.
             self.accumulator.forget_identity(now);
@@ -673,6 +717,7 @@ impl Engine {
                     self.no_producer_id(now, failures, ErrorCode::NETWORK_EXCEPTION, Some(cause.to_owned()));
                 }
             }
+            Purpose::Transaction(ask) => self.transaction_unanswered(now, &ask),
             Purpose::Produce(sent) => self.produce_unanswered(now, node, sent, cause),
         }
     }
@@ -782,6 +827,9 @@ impl Engine {
         for purpose in lost.requests {
             self.give_up(now, lost.node, purpose, cause);
         }
+        if let Some(transactions) = &mut self.transactions {
+            transactions.node_lost(lost.node);
+        }
         // Whatever it led may have another leader by now: a broker that cannot be reached is as telling as one that
         // hangs up.
         self.metadata.want_newer(now);
@@ -795,11 +843,15 @@ impl Engine {
     }
 
     fn usable(&mut self, node: i32, api: ApiKey) -> Result<i16, String> {
+        self.usable_up_to(node, api, i16::MAX)
+    }
+
+    fn usable_up_to(&mut self, node: i32, api: ApiKey, at_most: i16) -> Result<i16, String> {
         let broker = self.brokers.get(node).expect("a node that was chosen is known");
         let label = Arc::clone(&broker.label);
         let session = broker.session().expect("a node that was chosen is connected");
         session
-            .usable(api, i16::MAX)
+            .usable(api, at_most)
             .map_err(|reason| format!("broker {label} is too old or too new: {reason}"))
     }
 

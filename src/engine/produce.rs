@@ -45,8 +45,12 @@ impl Engine {
         let max = self.settings.max_in_flight;
         let Some(broker) = self.brokers.get(node) else { return false };
         let Some(session) = broker.can_take(now, max) else { return false };
-        let usable = session.usable(ApiKey::Produce, ApiKey::Produce.max_version());
-        let by_name = session.usable(ApiKey::Produce, LAST_VERSION_BY_NAME);
+        // A later version would ask the broker to follow the second protocol of transactions.
+        let first_protocol = self.transactions.as_ref().is_some_and(|t| !t.is_second_protocol());
+        let highest =
+            if first_protocol { LAST_VERSION_OF_FIRST_PROTOCOL } else { ApiKey::Produce.max_version() };
+        let usable = session.usable(ApiKey::Produce, highest);
+        let by_name = session.usable(ApiKey::Produce, highest.min(LAST_VERSION_BY_NAME));
         let mut taken = self.accumulator.take_ready(now, node, self.settings.max_request_size);
         if taken.is_empty() {
             return false;
@@ -106,7 +110,7 @@ impl Engine {
             start += group.len();
         }
         let request = ProduceRequest {
-            transactional_id: None,
+            transactional_id: self.settings.transactional_id.as_deref(),
             acks: self.settings.acks,
             timeout_ms: i32::try_from(self.settings.request_timeout.as_millis()).unwrap_or(i32::MAX),
             topics: &topics,
@@ -224,6 +228,11 @@ impl Engine {
                 if !self.accumulator.split(now, sent.key) {
                     self.fail(now, sent.key, broker_says(answer), Some(node));
                 }
+            }
+            Verdict::NewProducerId if self.transactions.is_some() => {
+                // Whether another producer has taken over is for the coordinator to say.
+                self.fail(now, sent.key, broker_says(answer), Some(node));
+                self.accumulator.break_sequence(now, slot);
             }
             Verdict::NewProducerId => {
                 self.fail(now, sent.key, broker_says(answer), Some(node));
@@ -366,7 +375,7 @@ impl Engine {
         }
         let batch = self.accumulator.expire_in_flight(key).expect("looked at above");
         let (runs, callbacks) = (std::mem::take(&mut batch.runs), std::mem::take(&mut batch.callbacks));
-        self.note_loss(records, &error);
+        self.note_loss(records, &error, true);
         let outcome = Outcome::Failed(error);
         let batch = self.accumulator.batch(key).expect("it stays until its request has ended");
         let (topic, partition) = self.accumulator.place(batch);
@@ -379,8 +388,14 @@ impl Engine {
         }
     }
 
-    fn note_loss(&mut self, records: i32, error: &DeliveryError) {
+    /// `numbered`: under numbers that brokers have seen, or that were given out and will be missing.
+    fn note_loss(&mut self, records: i32, error: &DeliveryError, numbered: bool) {
         self.lost.get_or_insert_with(|| (0, error.clone())).0 += records as usize;
+        // A close that gives records up ends the transaction without a word, as it ends everything.
+        if self.transactions.is_some() && !self.closed {
+            self.spoiled.get_or_insert_with(|| (error.clone(), false)).1 |= numbered;
+            self.dirty = true;
+        }
     }
 
     /// The request of a batch that expired in flight has ended: its memory is free.
@@ -404,7 +419,7 @@ impl Engine {
     /// Tells the handles of a batch that is out of every queue, by way of its callbacks if it has any.
     fn settle(&mut self, mut batch: Batch, outcome: Outcome) {
         if let Outcome::Failed(error) = &outcome {
-            self.note_loss(batch.records, error);
+            self.note_loss(batch.records, error, batch.sequence.is_some() || batch.attempts > 0);
         }
         let runs = std::mem::take(&mut batch.runs);
         if batch.callbacks.is_empty() {
@@ -471,5 +486,8 @@ fn printable(text: &str) -> String {
 const LAST_VERSION_BY_NAME: i16 = 12;
 
 const FIRST_VERSION_WITH_ZSTD: i16 = 7;
+
+/// From the next version on, brokers add partitions to transactions by themselves.
+const LAST_VERSION_OF_FIRST_PROTOCOL: i16 = 11;
 
 const MAX_BROKER_TEXT: usize = 512;

@@ -14,15 +14,20 @@ use crate::{
     config::{ProducerConfig, properties},
     record::Headers,
     wire::{
+        add_offsets_to_txn::AddOffsetsToTxnResponse,
+        add_partitions_to_txn::AddPartitionsToTxnResponse,
         api::ApiKey,
         api_versions::ApiVersionsResponse,
         batch::{self, BatchHeader, HEADER_LEN},
+        end_txn::EndTxnResponse,
+        find_coordinator::FindCoordinatorResponse,
         frame::FrameReader,
         init_producer_id::InitProducerIdResponse,
         metadata::MetadataResponse,
         primitives::{Reader, put_uvarint, put_varint, put_varlong},
         produce::ProduceResponse,
         record::{RecordHead, put_body, put_record},
+        txn_offset_commit::TxnOffsetCommitResponse,
     },
 };
 
@@ -105,6 +110,26 @@ fn is_answer(data: &[u8]) -> bool {
                 assert_eq!(ours, (theirs.error_code, theirs.producer_id.0, theirs.producer_epoch));
                 return true;
             }
+            Err(error) => error,
+        },
+        ApiKey::FindCoordinator => match FindCoordinatorResponse::decode(version, &mut reader) {
+            Ok(_) => return true,
+            Err(error) => error,
+        },
+        ApiKey::AddPartitionsToTxn => match AddPartitionsToTxnResponse::decode(version, &mut reader) {
+            Ok(_) => return true,
+            Err(error) => error,
+        },
+        ApiKey::AddOffsetsToTxn => match AddOffsetsToTxnResponse::decode(version, &mut reader) {
+            Ok(_) => return true,
+            Err(error) => error,
+        },
+        ApiKey::EndTxn => match EndTxnResponse::decode(version, &mut reader) {
+            Ok(_) => return true,
+            Err(error) => error,
+        },
+        ApiKey::TxnOffsetCommit => match TxnOffsetCommitResponse::decode(version, &mut reader) {
+            Ok(_) => return true,
             Err(error) => error,
         },
         // Brokers may answer in another version than they were asked in, and only we know that.

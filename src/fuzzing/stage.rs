@@ -187,6 +187,7 @@ impl Stage {
                 }
                 Command::Flush(promise) => self.engine.handle_flush(now, promise),
                 Command::Close => self.engine.handle_close(now),
+                Command::Transaction(request) => self.engine.handle_transaction(now, request),
             }
         }
     }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     delivery::DeliveryFuture,
-    error::{ErrorCode, SendError, SendErrorKind},
+    error::{ErrorCode, SendError, SendErrorKind, TransactionErrorKind},
     partitioner::partition_for_key,
     record::Headers,
 };
@@ -55,6 +55,8 @@ pub(crate) enum Partition {
 enum Lack {
     /// The lane is shut.
     Life,
+    /// An open transaction.
+    Transaction,
     /// No topic can have this name; the rule that it breaks.
     Name(&'static str),
     Metadata(TopicId),
@@ -118,6 +120,9 @@ impl Hub {
         let mut lane = self.lanes[number].0.lock();
         if lane.shut {
             return Err(Lack::Life);
+        }
+        if lane.barred {
+            return Err(Lack::Transaction);
         }
         let (topic, count) = lane.know(entry.topic, &self.topics, &self.published).map_err(Lack::Name)?;
         let partition = match entry.partition {
@@ -199,6 +204,7 @@ impl Hub {
     ) -> Result<(), SendErrorKind> {
         match lack {
             Lack::Life => Err(self.ended().send_error()),
+            Lack::Transaction => Err(self.not_in_transaction()),
             Lack::Name(reason) => Err(illegal(entry.topic, reason)),
             Lack::Metadata(topic) => {
                 let partition = match entry.partition {
@@ -285,6 +291,14 @@ impl Hub {
                 return Err(no_metadata(&self.published.current(), id, topic, partition, limit));
             }
         }
+    }
+
+    fn not_in_transaction(&self) -> SendErrorKind {
+        let failure = self.transaction_failure();
+        SendErrorKind::Transaction(failure.unwrap_or_else(|| {
+            let reason = "no transaction is open; call begin_transaction first";
+            TransactionErrorKind::OutOfPlace { call: "send", reason }.into()
+        }))
     }
 
     fn refused(&self, id: TopicId, topic: &str, code: ErrorCode) -> SendErrorKind {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::sync::{Arc, now, thread_local};
-use crate::error::{DeliveryCause, FlushError, SendErrorKind};
+use crate::error::{DeliveryCause, FlushError, SendErrorKind, TransactionErrorKind};
 
 /// Why there is no sender thread any more.
 #[derive(Clone, Debug)]
@@ -42,6 +42,14 @@ impl End {
         match self {
             Self::Closed => FlushError::Closed,
             Self::SenderDied(cause) => FlushError::Failed { cause: cause.to_string() },
+        }
+    }
+
+    /// For a call about transactions that cannot be answered.
+    pub(crate) fn transaction_error(&self) -> TransactionErrorKind {
+        match self {
+            Self::Closed => TransactionErrorKind::Closed,
+            Self::SenderDied(cause) => TransactionErrorKind::Failed { cause: cause.to_string() },
         }
     }
 

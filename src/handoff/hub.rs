@@ -18,8 +18,9 @@ use super::{
     snapshot::Published,
     sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Channel, Mutex, OnceLock, Ordering, Weak, fence, now},
     topics::{TopicId, Topics},
+    transaction::TransactionRequest,
 };
-use crate::error::{DeliveryError, FlushError};
+use crate::error::{DeliveryError, FlushError, TransactionError};
 
 /// Wakes the sender thread from its sleep, or makes its next one end at once. Called by any thread, seldom, and never
 /// under a lock.
@@ -65,6 +66,8 @@ pub(crate) enum Command {
     Chunk(Chunk),
     /// To be fulfilled once everything that came before is done.
     Flush(Promise),
+    /// Records of the transaction that is open have come before it.
+    Transaction(TransactionRequest),
     /// Everything that was accepted has come before this.
     Close,
 }
@@ -92,6 +95,7 @@ pub(crate) struct Hub {
     pub(super) published: Published,
     pub(super) gets: Mailbox<(Arc<Cells>, u16)>,
     pub(super) wishes: Mailbox<TopicId>,
+    pub(super) standing: Mutex<Standing>,
     callback_sink: OnceLock<CallbackSink>,
     /// `close` was called; no lane takes anything any more, or will soon.
     closed: AtomicBool,
@@ -106,6 +110,15 @@ pub(crate) struct Hub {
 }
 
 type CallbackSink = Box<dyn Fn(Vec<PendingCallback>, DeliveryError) + Send + Sync>;
+
+/// How the transaction stands, for callers.
+#[derive(Default)]
+pub(super) struct Standing {
+    /// Records are let in.
+    pub(super) open: bool,
+    /// Why the transaction cannot go on.
+    pub(super) failure: Option<TransactionError>,
+}
 
 /// Keeps what one thread writes all the time off the cache lines of the others.
 #[repr(align(128))]
@@ -143,6 +156,7 @@ impl Hub {
             published: Published::new(),
             gets: Mailbox::new(),
             wishes: Mailbox::new(),
+            standing: Mutex::new(Standing::default()),
             callback_sink: OnceLock::new(),
             closed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
@@ -430,7 +444,7 @@ impl Hub {
     }
 
     /// What to tell a caller that is refused because nothing goes on.
-    pub(super) fn ended(&self) -> End {
+    pub(crate) fn ended(&self) -> End {
         // In this order: a death sets the one, then the other.
         let closed = self.is_closed();
         if let Some(end) = self.end.get() {

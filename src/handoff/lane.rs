@@ -21,6 +21,8 @@ pub(super) struct Lane {
     /// No record is let in any more. Read and changed under the lane's lock, so that each record is before or
     /// behind.
     pub(super) shut: bool,
+    /// No record is let in for the time being: the producer is transactional, and no transaction takes any.
+    pub(super) barred: bool,
     /// The records that were not pushed yet; never an empty chunk.
     pub(super) open: Option<Chunk>,
     /// Memory taken from the budget and not spent.

@@ -72,7 +72,7 @@
 //! | `get`, `.await` | a cell | whoever settles it | [`cells`]: fence on both sides; a chunk or run that is dropped settles |
 //! | `send` | memory, a place in the channel | whoever gives some back | [`budget`]: fence on both sides; idle memory is collected while anybody waits, see below |
 //! | `send`, `partitions_for` | a snapshot | the next one published | [`snapshot`]: under one lock |
-//! | `flush` | its answer | the promise, also by being dropped | [`promise`]: under one lock |
+//! | `flush`, calls about transactions | their answer | the promise, also by being dropped | [`promise`]: under one lock |
 //!
 //! Whoever is about to wait rings first, at any level, so the sender thread is awake when it matters. Memory that
 //! lanes have taken and not spent is collected while somebody waits: before every sleep if nothing is in flight, and
@@ -80,6 +80,13 @@
 //! time has its threads wait all the time. A lane that gets some afterwards either rings with the record it was for, or
 //! is looked into after a tick. A place in the channel is never kept by a thread that waits for memory, because the
 //! memory may be held by a chunk that needs the place.
+//!
+//! # A record is part of the open transaction, or refused
+//!
+//! Lanes let records in only while a transaction is open, if the producer makes transactions: see [`gates`].
+//! Whoever ends one bars all lanes first, each under its lock, and only then pushes what they hold and the command: a
+//! `send` that has returned lies before it, and one that comes later finds the lane barred. A call about transactions
+//! waits for its answer as a flush does.
 //!
 //! # The end
 //!
@@ -100,6 +107,7 @@ pub(crate) mod callback;
 pub(crate) mod cells;
 pub(crate) mod chunk;
 pub(crate) mod context;
+mod gates;
 pub(crate) mod hub;
 mod lane;
 pub(crate) mod promise;
@@ -109,6 +117,7 @@ pub(crate) mod snapshot;
 pub(crate) mod spare;
 pub(crate) mod sync;
 pub(crate) mod topics;
+pub(crate) mod transaction;
 
 #[cfg(test)]
 mod tests;
@@ -125,4 +134,5 @@ pub(crate) use self::{
     sizes::LANES,
     snapshot::{PartitionView, Snapshot, TopicView},
     topics::TopicId,
+    transaction::{TransactionCall, TransactionReply, TransactionRequest},
 };

@@ -91,6 +91,9 @@ pub(crate) fn start(
         ring_threshold: RING_THRESHOLD,
     };
     let (hub, receiver) = Hub::new(config, Box::new(Ringer(waker)));
+    if settings.transactional_id.is_some() {
+        hub.bar_records();
+    }
     // A client.id may hold a NUL; the name of a thread must not.
     let client_id = settings.client_id.replace('\0', "");
     let callbacks = start_callbacks(&client_id, &hub);
@@ -315,6 +318,7 @@ impl Sender {
             match self.receiver.try_recv() {
                 Some(Command::Chunk(chunk)) => self.engine.handle_chunk(now, chunk),
                 Some(Command::Flush(promise)) => self.engine.handle_flush(now, promise),
+                Some(Command::Transaction(request)) => self.engine.handle_transaction(now, request),
                 Some(Command::Close) => self.engine.handle_close(now),
                 None => break,
             }

@@ -205,6 +205,10 @@ impl BatchHeader {
         (self.attributes & CODEC_BITS) as i8
     }
 
+    pub(super) fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL_BIT != 0
+    }
+
     pub(super) fn is_idempotent(&self) -> bool {
         self.producer_id >= 0
     }
@@ -243,11 +247,8 @@ impl BatchHeader {
                 "a producer id with the epoch {epoch}, the sequence {sequence}"
             )));
         }
-        if self.attributes & TRANSACTIONAL_BIT != 0 {
-            return Err(Refusal::new(
-                ResponseError::InvalidTxnState,
-                "no transaction is open for this producer",
-            ));
+        if self.is_transactional() && !self.is_idempotent() {
+            return Err(Refusal::invalid("a batch of a transaction has no producer id"));
         }
         Ok(())
     }

@@ -164,6 +164,40 @@ impl Cluster {
         self.read(topic, Some(partition))
     }
 
+    /// The records of a topic that a reader with `isolation.level=read_committed` sees, by partition and offset: nothing of
+    /// transactions that were aborted, and nothing behind the first record of one that is open.
+    pub fn committed_records(&self, topic: &str) -> Vec<Record> {
+        let stored = self.shared.lock().model.stored_and_committed(topic);
+        stored.iter().flat_map(|(partition, batch)| batch.records(topic, *partition)).collect()
+    }
+
+    /// The offset that a consumer group has committed in transactions that were committed.
+    pub fn committed_offset(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
+        self.shared.lock().model.committed_offset(group, topic, partition)
+    }
+
+    /// The transactional ids that have an open transaction. One that is over its time counts until the next request comes.
+    pub fn open_transactions(&self) -> Vec<String> {
+        self.shared.lock().model.open_transactions()
+    }
+
+    /// The broker that coordinates a transactional id or a consumer group. `None`: no broker is left to do it.
+    pub fn coordinator(&self, key: &str) -> Option<i32> {
+        self.shared.lock().model.coordinator(key)
+    }
+
+    /// Makes another broker the coordinator of a transactional id or a consumer group. The old one answers NOT_COORDINATOR
+    /// from now on.
+    pub fn move_coordinator(&self, key: &str, node: i32) {
+        self.shared.lock().model.move_coordinator(key, node);
+    }
+
+    /// Sets the level of the feature `transaction.version`: 2, the default, or a lower one for the protocol before KIP-890.
+    /// Connections that exist do not notice.
+    pub fn set_transaction_version(&self, level: i16) {
+        self.shared.lock().model.set_transaction_version(level);
+    }
+
     /// The batches of a topic, by partition and offset. Empty if no records are kept.
     pub fn batches(&self, topic: &str) -> Vec<Batch> {
         self.shared.lock().model.batches(topic)

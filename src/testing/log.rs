@@ -20,6 +20,17 @@ pub(super) struct PartitionLog {
     bytes: u64,
     batches: Vec<StoredBatch>,
     producers: HashMap<i64, ProducerState>,
+    /// Where the open transaction of a producer begins.
+    open: HashMap<i64, i64>,
+}
+
+/// What decides how a batch is appended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AppendRules {
+    /// Records are kept.
+    pub(super) keep: bool,
+    /// A producer that is not known must start with the sequence 0.
+    pub(super) first_is_zero: bool,
 }
 
 /// Where a batch was put, now or when it came the first time.
@@ -38,29 +49,63 @@ impl PartitionLog {
         batch: CheckedBatch,
         log_append_time: i64,
         leader: i32,
-        keep: bool,
+        rules: AppendRules,
     ) -> Result<Appended, Refusal> {
         let header = batch.header;
-        if header.is_idempotent()
-            && let Some(state) = self.producers.get(&header.producer_id)
-        {
-            if let Some(known) = state.find_duplicate(&batch) {
-                return Ok(Appended { duplicate: true, ..known });
+        match self.producers.get(&header.producer_id).filter(|_| header.is_idempotent()) {
+            Some(state) => {
+                if let Some(known) = state.find_duplicate(&batch) {
+                    return Ok(Appended { duplicate: true, ..known });
+                }
+                state.check(&batch)?;
             }
-            state.check(&batch)?;
+            None if rules.first_is_zero && header.base_sequence != 0 => {
+                let problem =
+                    format!("an unknown producer starts with the sequence {}", header.base_sequence);
+                return Err(Refusal::new(ResponseError::OutOfOrderSequenceNumber, problem));
+            }
+            None => {}
         }
         let base_offset = self.next_offset;
         let appended = Appended { base_offset, log_append_time, duplicate: false };
         if header.is_idempotent() {
             self.producers.entry(header.producer_id).or_default().remember(&batch, appended);
         }
+        if header.is_transactional() {
+            self.open.entry(header.producer_id).or_insert(base_offset);
+        }
         self.next_offset += i64::from(header.count);
         self.records += u64::from(header.count.unsigned_abs());
         self.bytes += batch.bytes.len() as u64;
-        if keep {
-            self.batches.push(StoredBatch { batch, base_offset, log_append_time, leader });
+        if rules.keep {
+            let fate = if header.is_transactional() { Fate::Open } else { Fate::Committed };
+            self.batches.push(StoredBatch { batch, base_offset, log_append_time, leader, fate });
         }
         Ok(appended)
+    }
+
+    /// A transaction has ended: the mark takes an offset of its own, and no earlier epoch may write any more.
+    pub(super) fn mark(&mut self, producer_id: i64, epoch: i16, commit: bool) {
+        self.next_offset += 1;
+        let state = self.producers.entry(producer_id).or_default();
+        if epoch > state.epoch {
+            state.epoch = epoch;
+            state.recent.clear();
+        }
+        self.open.remove(&producer_id);
+        let open = |batch: &&mut StoredBatch| {
+            batch.fate == Fate::Open && batch.batch.header.producer_id == producer_id
+        };
+        for batch in self.batches.iter_mut().filter(open) {
+            batch.fate = if commit { Fate::Committed } else { Fate::Aborted };
+        }
+    }
+
+    /// The batches that a reader with `isolation.level=read_committed` sees: nothing of transactions that were aborted,
+    /// and nothing behind the beginning of one that is open.
+    pub(super) fn committed(&self) -> impl Iterator<Item = &StoredBatch> {
+        let stable = self.open.values().min().copied().unwrap_or(i64::MAX);
+        self.batches.iter().filter(move |b| b.fate == Fate::Committed && b.base_offset < stable)
     }
 
     /// Forgets every producer, as a broker does when their state expired: any sequence is accepted next.
@@ -90,6 +135,15 @@ pub(super) struct StoredBatch {
     base_offset: i64,
     log_append_time: i64,
     leader: i32,
+    fate: Fate,
+}
+
+/// What became of the transaction that a batch belongs to; a batch that belongs to none is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Open,
+    Committed,
+    Aborted,
 }
 
 impl StoredBatch {
@@ -134,7 +188,7 @@ impl StoredBatch {
 #[derive(Debug, Default)]
 struct ProducerState {
     epoch: i16,
-    /// The latest batches of this epoch, oldest first, at most [`REMEMBERED_BATCHES`]; never empty once stored.
+    /// The latest batches of this epoch, oldest first, at most [`REMEMBERED_BATCHES`]; empty after the mark that began it.
     recent: VecDeque<RememberedBatch>,
 }
 
@@ -171,7 +225,13 @@ impl ProducerState {
             let problem = format!("the new epoch {epoch} starts with the sequence {base} instead of 0");
             return Err(Refusal::new(ResponseError::OutOfOrderSequenceNumber, problem));
         }
-        let last = self.recent.back().expect("a known producer has a batch").last_sequence;
+        let Some(last) = self.recent.back().map(|batch| batch.last_sequence) else {
+            if base == 0 {
+                return Ok(());
+            }
+            let problem = format!("the epoch {epoch} starts with the sequence {base} instead of 0");
+            return Err(Refusal::new(ResponseError::OutOfOrderSequenceNumber, problem));
+        };
         let expected = add_to_sequence(last, 1);
         if base == expected {
             return Ok(());

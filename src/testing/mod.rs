@@ -16,7 +16,10 @@
 //! # std::io::Result::Ok(())
 //! ```
 //!
-//! What it is not: durable, replicated, or able to serve consumers. Transactions, SASL and TLS are refused.
+//! Transactions are served with both of Kafka's protocols: coordinators, fencing, timeouts, and what a reader with
+//! `isolation.level=read_committed` would see.
+//!
+//! What it is not: durable, replicated, or able to serve consumers. SASL and TLS are refused.
 //!
 //! Requests are decoded by the crate `kafka-protocol`, never by this crate's own wire format, so that the producer is
 //! not tested with itself.
@@ -48,6 +51,16 @@ pub enum Api {
     Metadata,
     /// Which versions the broker serves. Versions 0 to 4.
     ApiVersions,
-    /// A producer id for an idempotent producer. Versions 0 to 5.
+    /// A producer id for an idempotent or transactional producer. Versions 0 to 5.
     InitProducerId,
+    /// Which broker coordinates a transactional id or a consumer group. Versions 0 to 6.
+    FindCoordinator,
+    /// Partitions that a transaction is going to write to. Versions 0 to 3.
+    AddPartitionsToTxn,
+    /// A consumer group whose offsets belong to a transaction. Versions 0 to 4.
+    AddOffsetsToTxn,
+    /// The offsets of a consumer group, as part of a transaction. Versions 0 to 5.
+    TxnOffsetCommit,
+    /// The end of a transaction. Versions 0 to 5.
+    EndTxn,
 }

@@ -12,6 +12,7 @@
 
 mod discovery;
 mod produce;
+mod transactions;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,13 +23,14 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
-        ApiKey, ApiVersionsRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest, RequestHeader,
-        ResponseHeader, TopicName,
+        AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiKey, ApiVersionsRequest, EndTxnRequest,
+        FindCoordinatorRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest, RequestHeader,
+        ResponseHeader, TopicName, TxnOffsetCommitRequest,
     },
     protocol::{Decodable, Encodable, StrBytes},
 };
 
-use self::produce::is_idempotent;
+use self::{discovery::NEWEST_TRANSACTIONS, produce::is_idempotent, transactions::Coordinators};
 use super::{
     Api,
     audit::Audit,
@@ -112,6 +114,10 @@ pub(crate) struct ClusterModel {
     requests: BTreeMap<Api, u64>,
     connections: u64,
     next_producer_id: i64,
+    coordinators: Coordinators,
+    /// The level of the feature `transaction.version`, and how often the features were changed.
+    transaction_version: i16,
+    features_epoch: i64,
     random: u64,
 }
 
@@ -157,6 +163,11 @@ enum Body {
     Metadata(MetadataRequest),
     InitProducerId(InitProducerIdRequest),
     Produce(ProduceRequest),
+    FindCoordinator(FindCoordinatorRequest),
+    AddPartitions(AddPartitionsToTxnRequest),
+    AddOffsets(AddOffsetsToTxnRequest),
+    CommitOffsets(TxnOffsetCommitRequest),
+    EndTransaction(EndTxnRequest),
 }
 
 impl ClusterModel {
@@ -182,6 +193,9 @@ impl ClusterModel {
             requests: BTreeMap::new(),
             connections: 0,
             next_producer_id: FIRST_PRODUCER_ID,
+            coordinators: Coordinators::default(),
+            transaction_version: NEWEST_TRANSACTIONS,
+            features_epoch: 1,
             random: config.seed,
             config,
         }
@@ -205,6 +219,7 @@ impl ClusterModel {
         if self.is_stalled(node) {
             return Reaction::Stall;
         }
+        self.expire_transactions(now);
         let (asked, body) = match self.read_request(node, connection, frame, now) {
             Ok(Some(request)) => request,
             Ok(None) => return self.unsupported_api_versions(frame, connection, now),
@@ -273,6 +288,10 @@ impl ClusterModel {
     pub(crate) fn delete_topic(&mut self, name: &str) {
         let Some(topic) = self.topics.remove(name) else { no_topic(name) };
         self.names_by_id.remove(&topic.id);
+        if let Some(frozen) = &mut self.frozen_leaders {
+            // No broker shows the leaders of a topic that is gone for those of another one.
+            frozen.retain(|(topic, _), _| topic != name);
+        }
     }
 
     /// Raises a topic's number of partitions to `total`. Panics if it has more.
@@ -380,6 +399,12 @@ impl ClusterModel {
         self.versions.insert(api, versions);
     }
 
+    /// Which protocol of transactions the cluster agrees on: 2, or what was there before.
+    pub(crate) fn set_transaction_version(&mut self, level: i16) {
+        self.transaction_version = level;
+        self.features_epoch += 1;
+    }
+
     /// How much later than at once every response is sent.
     pub(crate) fn set_delay(&mut self, delay: Duration) {
         self.delay = delay;
@@ -439,6 +464,22 @@ impl ClusterModel {
         let stored = found.map_or(&[][..], |found| found.log.batches());
         let records = stored.iter().skip(batches).flat_map(|batch| batch.records(name, partition));
         (stored.len(), records.collect())
+    }
+
+    /// The records of a topic that a reader with `isolation.level=read_committed` sees.
+    #[cfg(test)]
+    pub(crate) fn committed_records(&self, name: &str) -> Vec<super::Record> {
+        let stored = self.stored_and_committed(name);
+        stored.iter().flat_map(|(partition, batch)| batch.records(name, *partition)).collect()
+    }
+
+    /// What a reader with `isolation.level=read_committed` sees of a topic, by partition and offset.
+    pub(super) fn stored_and_committed(&self, name: &str) -> Vec<(i32, StoredBatch)> {
+        let partitions = self.topics.get(name).map_or(&[][..], |topic| &topic.partitions);
+        let batches = (0..).zip(partitions).flat_map(|(index, partition)| {
+            partition.log.committed().map(move |batch| (index, batch.clone()))
+        });
+        batches.collect()
     }
 
     /// The batches of a topic, by partition and offset.
@@ -534,6 +575,17 @@ impl ClusterModel {
                 InitProducerIdRequest::decode(&mut rest, version).map(Body::InitProducerId)
             }
             Api::Produce => ProduceRequest::decode(&mut rest, version).map(Body::Produce),
+            Api::FindCoordinator => {
+                FindCoordinatorRequest::decode(&mut rest, version).map(Body::FindCoordinator)
+            }
+            Api::AddPartitionsToTxn => {
+                AddPartitionsToTxnRequest::decode(&mut rest, version).map(Body::AddPartitions)
+            }
+            Api::AddOffsetsToTxn => AddOffsetsToTxnRequest::decode(&mut rest, version).map(Body::AddOffsets),
+            Api::TxnOffsetCommit => {
+                TxnOffsetCommitRequest::decode(&mut rest, version).map(Body::CommitOffsets)
+            }
+            Api::EndTxn => EndTxnRequest::decode(&mut rest, version).map(Body::EndTransaction),
         };
         let body = body.map_err(|problem| format!("{api:?} of version {version}: {problem}"))?;
         if !rest.is_empty() {
@@ -546,7 +598,18 @@ impl ClusterModel {
     /// The topics and partitions that a request names; a topic without a partition has -1.
     fn targets(&self, body: &Body) -> Vec<(String, i32)> {
         match body {
-            Body::ApiVersions | Body::InitProducerId(_) => Vec::new(),
+            Body::ApiVersions
+            | Body::InitProducerId(_)
+            | Body::FindCoordinator(_)
+            | Body::AddOffsets(_)
+            | Body::EndTransaction(_) => Vec::new(),
+            Body::AddPartitions(request) => {
+                let topics = request.v3_and_below_topics.iter();
+                topics.map(|topic| (topic.name.to_string(), -1)).collect()
+            }
+            Body::CommitOffsets(request) => {
+                request.topics.iter().map(|topic| (topic.name.to_string(), -1)).collect()
+            }
             Body::Metadata(request) => {
                 let topics = request.topics.iter().flatten();
                 topics.filter_map(|topic| Some((self.name_of(topic)?, -1))).collect()
@@ -585,6 +648,19 @@ impl ClusterModel {
                 (self.init_producer_id(asked, request, throttle, injection), false)
             }
             Body::Produce(request) => self.produce(asked, request, throttle, injection),
+            Body::FindCoordinator(request) => {
+                (self.find_coordinator(asked, &request, throttle, injection), false)
+            }
+            Body::AddPartitions(request) => {
+                (self.add_to_transaction(asked, &request, throttle, injection), false)
+            }
+            Body::AddOffsets(request) => (self.add_offsets(asked, &request, throttle, injection), false),
+            Body::CommitOffsets(request) => {
+                (self.commit_offsets(asked, &request, throttle, injection), false)
+            }
+            Body::EndTransaction(request) => {
+                (self.end_transaction(asked, &request, throttle, injection), false)
+            }
         };
 
         let fault = injection.map(|injection| &injection.fault);
@@ -740,8 +816,17 @@ fn topic_name(name: &str) -> TopicName {
 }
 
 impl Api {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Produce, Self::Metadata, Self::ApiVersions, Self::InitProducerId];
+    pub(super) const ALL: [Self; 9] = [
+        Self::Produce,
+        Self::Metadata,
+        Self::ApiVersions,
+        Self::InitProducerId,
+        Self::FindCoordinator,
+        Self::AddPartitionsToTxn,
+        Self::AddOffsetsToTxn,
+        Self::TxnOffsetCommit,
+        Self::EndTxn,
+    ];
 
     fn from_key(key: i16) -> Option<Self> {
         Self::ALL.into_iter().find(|api| api.kafka() as i16 == key)
@@ -753,6 +838,11 @@ impl Api {
             Self::Metadata => ApiKey::Metadata,
             Self::ApiVersions => ApiKey::ApiVersions,
             Self::InitProducerId => ApiKey::InitProducerId,
+            Self::FindCoordinator => ApiKey::FindCoordinator,
+            Self::AddPartitionsToTxn => ApiKey::AddPartitionsToTxn,
+            Self::AddOffsetsToTxn => ApiKey::AddOffsetsToTxn,
+            Self::TxnOffsetCommit => ApiKey::TxnOffsetCommit,
+            Self::EndTxn => ApiKey::EndTxn,
         }
     }
 
@@ -761,8 +851,10 @@ impl Api {
             // Brokers offer 0 for the sake of old clients that insist on it, and then refuse everything below 3.
             Self::Produce => 0..=13,
             Self::Metadata => 0..=13,
-            Self::ApiVersions => 0..=4,
-            Self::InitProducerId => 0..=5,
+            Self::ApiVersions | Self::AddOffsetsToTxn => 0..=4,
+            Self::InitProducerId | Self::TxnOffsetCommit | Self::EndTxn => 0..=5,
+            Self::FindCoordinator => 0..=6,
+            Self::AddPartitionsToTxn => 0..=3,
         }
     }
 

@@ -7,13 +7,27 @@
 pub(crate) enum ApiKey {
     Produce = 0,
     Metadata = 3,
+    FindCoordinator = 10,
     ApiVersions = 18,
     InitProducerId = 22,
+    AddPartitionsToTxn = 24,
+    AddOffsetsToTxn = 25,
+    EndTxn = 26,
+    TxnOffsetCommit = 28,
 }
 
 impl ApiKey {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Produce, Self::Metadata, Self::ApiVersions, Self::InitProducerId];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Produce,
+        Self::Metadata,
+        Self::FindCoordinator,
+        Self::ApiVersions,
+        Self::InitProducerId,
+        Self::AddPartitionsToTxn,
+        Self::AddOffsetsToTxn,
+        Self::EndTxn,
+        Self::TxnOffsetCommit,
+    ];
 
     /// The number on the wire.
     pub(crate) fn key(self) -> i16 {
@@ -25,8 +39,13 @@ impl ApiKey {
         match self {
             Self::Produce => "Produce",
             Self::Metadata => "Metadata",
+            Self::FindCoordinator => "FindCoordinator",
             Self::ApiVersions => "ApiVersions",
             Self::InitProducerId => "InitProducerId",
+            Self::AddPartitionsToTxn => "AddPartitionsToTxn",
+            Self::AddOffsetsToTxn => "AddOffsetsToTxn",
+            Self::EndTxn => "EndTxn",
+            Self::TxnOffsetCommit => "TxnOffsetCommit",
         }
     }
 
@@ -34,12 +53,12 @@ impl ApiKey {
     /// or an attack.
     pub(crate) fn largest_answer(self) -> usize {
         match self {
-            // Seven numbers.
-            Self::InitProducerId => 64 << 10,
+            // A few numbers, a host.
+            Self::InitProducerId | Self::FindCoordinator | Self::AddOffsetsToTxn | Self::EndTxn => 64 << 10,
             // Some eighty ranges of versions, and features: a few KiB. Read before anybody is known.
             Self::ApiVersions => 1 << 20,
             // Some 50 bytes for a partition, and what a broker has to say about single records.
-            Self::Produce => 8 << 20,
+            Self::Produce | Self::AddPartitionsToTxn | Self::TxnOffsetCommit => 8 << 20,
             // Some 50 bytes for a partition of the topics asked for: a million of them.
             Self::Metadata => 64 << 20,
         }
@@ -52,7 +71,14 @@ impl ApiKey {
             Self::Produce => 3,
             // With 0 an empty list of topics would mean all of them.
             Self::Metadata => 1,
-            Self::ApiVersions | Self::InitProducerId => 0,
+            // Version 0 knows coordinators of groups alone.
+            Self::FindCoordinator => 1,
+            Self::ApiVersions
+            | Self::InitProducerId
+            | Self::AddPartitionsToTxn
+            | Self::AddOffsetsToTxn
+            | Self::EndTxn
+            | Self::TxnOffsetCommit => 0,
         }
     }
 
@@ -60,8 +86,11 @@ impl ApiKey {
     pub(crate) fn max_version(self) -> i16 {
         match self {
             Self::Produce | Self::Metadata => 13,
-            Self::ApiVersions => 5,
-            Self::InitProducerId => 5,
+            Self::ApiVersions | Self::InitProducerId | Self::EndTxn => 5,
+            Self::FindCoordinator | Self::TxnOffsetCommit => 6,
+            // From 4 on it is for brokers among themselves.
+            Self::AddPartitionsToTxn => 3,
+            Self::AddOffsetsToTxn => 4,
         }
     }
 
@@ -69,8 +98,13 @@ impl ApiKey {
     pub(crate) fn flexible_from(self) -> i16 {
         match self {
             Self::Produce | Self::Metadata => 9,
-            Self::ApiVersions => 3,
             Self::InitProducerId => 2,
+            Self::ApiVersions
+            | Self::FindCoordinator
+            | Self::AddPartitionsToTxn
+            | Self::AddOffsetsToTxn
+            | Self::EndTxn
+            | Self::TxnOffsetCommit => 3,
         }
     }
 

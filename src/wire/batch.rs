@@ -18,6 +18,9 @@ use super::{
 
 pub(crate) const HEADER_LEN: usize = BATCH_HEADER_LEN;
 
+/// The bit in the attributes that says the batch belongs to a transaction.
+pub(crate) const TRANSACTIONAL: i16 = 0x10;
+
 pub(crate) const NO_PRODUCER_ID: i64 = -1;
 pub(crate) const NO_PRODUCER_EPOCH: i16 = -1;
 pub(crate) const NO_SEQUENCE: i32 = -1;

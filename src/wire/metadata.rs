@@ -180,7 +180,7 @@ pub(super) fn topic_name(flexible: bool, r: &mut Reader<'_>) -> Result<Option<St
 
 /// A host's name or address. It will be resolved and printed, so what cannot be one is none: the broker is left out, and those
 /// beside it are not.
-fn host(flexible: bool, r: &mut Reader<'_>) -> Result<String, DecodeError> {
+pub(super) fn host(flexible: bool, r: &mut Reader<'_>) -> Result<String, DecodeError> {
     let host = r.string(flexible, "host")?;
     if host.len() > MAX_HOST_LEN || host.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Ok(String::new());

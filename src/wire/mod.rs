@@ -19,10 +19,14 @@
 //! writes records in wire form. Above them come `batch`, `codec`, `api`, `frame`, and one file per message. A new message needs
 //! a file here, a line in [`api::ApiKey`] and a row in every table of `tests`.
 
+pub(crate) mod add_offsets_to_txn;
+pub(crate) mod add_partitions_to_txn;
 pub(crate) mod api;
 pub(crate) mod api_versions;
 pub(crate) mod batch;
 pub(crate) mod codec;
+pub(crate) mod end_txn;
+pub(crate) mod find_coordinator;
 pub(crate) mod frame;
 pub(crate) mod init_producer_id;
 pub(crate) mod metadata;
@@ -30,6 +34,7 @@ pub(crate) mod primitives;
 pub(crate) mod produce;
 pub(crate) mod record;
 pub(crate) mod sequence;
+pub(crate) mod txn_offset_commit;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -17,6 +17,7 @@
 //! | `receiver` | close does not look into the lanes, or not into the channel after them; idle memory is not collected, or not given out before a sleep |
 //! | `append` | the level is read before the lane is locked; a lane is counted as used after the level was read |
 //! | `append` | a place in the channel is held while waiting for memory |
+//! | `gates` | records are let in although something failed; the command that ends a transaction is sent before the records are barred |
 //! | `hub` | a push is rung for before it is done; `get` does not push its record, or does not ring |
 //! | `hub` | too few places are held while others are waited for; at level 3, few chunks so large that somebody waits for their places wake nobody |
 //! | `hub` | flush does not push the lanes, or does not look whether it came after the last look into the channel; death only tries the lanes |
@@ -37,6 +38,7 @@
 mod source {
     pub(crate) mod delivery;
     pub(crate) mod error;
+    pub(crate) mod offsets;
     pub(crate) mod partitioner;
     pub(crate) mod record;
     pub(crate) mod wire {
@@ -50,6 +52,7 @@ mod source {
         pub(crate) mod cells;
         pub(crate) mod chunk;
         pub(crate) mod context;
+        pub(crate) mod gates;
         pub(crate) mod hub;
         pub(crate) mod lane;
         pub(crate) mod promise;
@@ -61,6 +64,7 @@ mod source {
         #[path = "../../tests/handoff_model/sync.rs"]
         pub(crate) mod sync;
         pub(crate) mod topics;
+        pub(crate) mod transaction;
     }
 }
 
@@ -74,10 +78,10 @@ use shuttle::{
     thread,
 };
 
-pub(crate) use source::{delivery, error, handoff, partitioner, record, wire};
+pub(crate) use source::{delivery, error, handoff, offsets, partitioner, record, wire};
 
 use delivery::DeliveryFuture;
-use error::{FlushError, SendError, SendErrorKind};
+use error::{FlushError, SendError, SendErrorKind, TransactionErrorKind};
 use handoff::{
     append::{Entry, Partition},
     budget::{Budget, Exhausted},
@@ -87,6 +91,7 @@ use handoff::{
     hub::{Bell, Command, Hub, HubConfig, Level},
     receiver::HubReceiver,
     snapshot::{Snapshot, TopicView},
+    transaction::{TransactionCall, TransactionRequest},
 };
 use record::Headers;
 use wire::record::body_len;
@@ -166,6 +171,11 @@ impl Sender {
             match command {
                 Command::Chunk(chunk) => self.acknowledge(&hub, chunk),
                 Command::Flush(promise) => promise.fulfil(),
+                Command::Transaction(request) => {
+                    let (call, reply) = request.into_parts();
+                    self.values.push(call.name().to_owned());
+                    reply.settle(Ok(())).fulfil();
+                }
                 Command::Close => return Turn::Closed,
             }
         }
@@ -689,6 +699,87 @@ fn close_loses_nothing_that_was_accepted() {
         assert_eq!(values.len(), accepted);
         assert_in_order(&values);
         assert_nothing_held(&hub);
+    });
+}
+
+/// Makes a call and waits for its answer.
+fn call(hub: &Hub, call: TransactionCall) {
+    let (request, answer) = TransactionRequest::new(call);
+    hub.send_after_records(Command::Transaction(request), None).unwrap();
+    answer.wait(None).unwrap().unwrap().unwrap();
+}
+
+/// One thread makes transactions, others send all the time. Each record lies between a begin and its commit, and none
+/// that was accepted is missing: so it is part of one transaction, the one that was open when it was accepted.
+#[test]
+fn a_record_is_part_of_the_open_transaction_or_refused() {
+    check(|| {
+        let (hub, sender) = Sender::start(config());
+        hub.bar_records();
+        let sender = thread::spawn(move || sender.until_closed());
+        let callers = spawn_callers(&hub, 2, |hub, caller| {
+            let mut accepted = 0;
+            for _ in 0..4 {
+                match send(hub, &format!("{caller} {accepted}")) {
+                    Ok(_) => accepted += 1,
+                    Err(error) => assert!(matches!(error, SendErrorKind::Transaction(_)), "{error}"),
+                }
+            }
+            accepted
+        });
+        for _ in 0..2 {
+            call(&hub, TransactionCall::Begin);
+            hub.let_records_in();
+            assert!(send(&hub, "me 0").is_ok());
+            hub.bar_records();
+            assert!(send(&hub, "me 1").is_err());
+            call(&hub, TransactionCall::Commit);
+        }
+        let accepted: usize = join(callers).into_iter().sum();
+        hub.close_lanes();
+        hub.close_command();
+        let values = sender.join().unwrap();
+        let (mut open, mut records, mut transactions) = (false, 0, 0);
+        for value in &values {
+            match &**value {
+                "begin_transaction" => open = true,
+                "commit_transaction" => {
+                    open = false;
+                    transactions += 1;
+                }
+                _ => {
+                    assert!(open, "{value} lies outside: {values:?}");
+                    records += 1;
+                }
+            }
+        }
+        assert_eq!((records, transactions), (accepted + 2, 2), "{values:?}");
+    });
+}
+
+/// The sender thread finds that something failed while a caller lets records in: whichever comes first, none is let in
+/// afterwards.
+#[test]
+fn a_failure_is_not_undone_by_a_begin() {
+    check(|| {
+        let (hub, mut sender) = Sender::start(config());
+        hub.bar_records();
+        let failing = {
+            let hub = Arc::clone(&hub);
+            let failure = TransactionErrorKind::Abortable { code: None, cause: "a play".into() };
+            thread::spawn(move || hub.fail_transaction(failure.into()))
+        };
+        let sending = spawn_callers(&hub, 1, |hub, _| _ = send(hub, "0 0"));
+        hub.let_records_in();
+        failing.join().unwrap();
+        let refused = send(&hub, "1 0").unwrap_err();
+        assert!(matches!(refused, SendErrorKind::Transaction(_)), "{refused}");
+        join(sending);
+        hub.mend_transaction();
+        hub.let_records_in();
+        assert!(send(&hub, "2 0").is_ok());
+        sender.receiver.steal_all();
+        sender.turn();
     });
 }
 

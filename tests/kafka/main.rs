@@ -24,6 +24,7 @@ mod sending;
 mod shapes;
 mod the_tools;
 mod topics;
+mod transactions;
 mod versions;
 
 use std::process::ExitCode;
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
     // Says nothing unless RUST_LOG asks for it: many tests are about what goes wrong.
     env_logger::Builder::new().filter_level(log::LevelFilter::Off).parse_default_env().init();
     if let Some(ended) = memory::as_the_measured_program() {
+        return ended;
+    }
+    if let Some(ended) = transactions::as_the_killed_program() {
         return ended;
     }
     let mut cases = vec![
@@ -83,9 +87,13 @@ fn main() -> ExitCode {
         ),
     ];
     cases.extend(chaos::cases(THREE));
+    cases.extend(transactions::cases(THREE));
+    cases.extend(transactions::cases_of_a_lowered_cluster(THREE));
+    cases.extend(transactions::cases(THREE_OF_KAFKA_3));
     cases.extend(versions::cases());
     harness::run(cases)
 }
 
 const ONE: Spec = Spec { nodes: 1, version: "4.3.1", props: &[] };
 const THREE: Spec = Spec { nodes: 3, version: "4.3.1", props: &[] };
+const THREE_OF_KAFKA_3: Spec = Spec { nodes: 3, version: "3.9.2", props: &[] };

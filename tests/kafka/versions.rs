@@ -10,7 +10,7 @@ use std::env;
 use crate::{
     bad_input, batches, delivery,
     harness::{Case, Spec, any, owned},
-    main_job,
+    main_job, transactions,
 };
 
 /// The tests of the versions that `KAFKA_VERSIONS` names, by one version after the other.
@@ -39,6 +39,16 @@ fn with_one_broker(version: &'static str) -> Vec<Case> {
             batches::every_batch_is_valid_and_in_sequence,
         ),
         any(one, name("a_record_too_large_among_others"), bad_input::a_record_too_large_among_others),
+        owned(
+            one,
+            name("offsets_count_with_their_transaction"),
+            transactions::offsets_count_with_their_transaction,
+        ),
+        owned(
+            one,
+            name("the_later_of_two_producers_goes_on"),
+            transactions::the_later_of_two_producers_goes_on,
+        ),
     ]
 }
 

@@ -32,3 +32,4 @@ mod sizes;
 mod storms;
 mod streams;
 mod threads;
+mod transactions;

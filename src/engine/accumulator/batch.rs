@@ -58,6 +58,8 @@ pub(in crate::engine) struct Batch {
     /// Somebody waits for it, or must not be kept waiting: linger is over.
     pub(in crate::engine) urgent: bool,
     pub(in crate::engine) flush_epoch: u64,
+    /// It belongs to a transaction.
+    pub(super) transactional: bool,
     /// Its handles are settled (it expired), but its request has not ended: the memory is still in use.
     pub(in crate::engine) expired: bool,
     pub(in crate::engine) last_cause: Option<String>,
@@ -105,6 +107,7 @@ impl Batch {
             in_flight: false,
             urgent: false,
             flush_epoch,
+            transactional: false,
             expired: false,
             last_cause: None,
         }
@@ -291,6 +294,7 @@ impl Batch {
         let buffer = Vec::with_capacity(self.size());
         let mut child = Self::new(self.slot, self.created, buffer, 0, None, self.flush_epoch);
         child.sequence = sequence;
+        child.transactional = self.transactional;
         child.may_have_been_written = self.may_have_been_written;
         child.urgent = true;
         child
@@ -301,8 +305,9 @@ impl Batch {
             Some(s) => (s.identity.id, s.identity.epoch, s.base),
             None => (batch::NO_PRODUCER_ID, batch::NO_PRODUCER_EPOCH, batch::NO_SEQUENCE),
         };
+        let transactional = if self.transactional { batch::TRANSACTIONAL } else { 0 };
         let header = BatchHeader {
-            attributes: codec::attribute(self.codec),
+            attributes: codec::attribute(self.codec) | transactional,
             base_timestamp: self.base_timestamp,
             max_timestamp: self.max_timestamp,
             producer_id,

@@ -48,6 +48,9 @@ pub(super) struct Limits {
     pub(super) one_in_flight: bool,
     pub(super) adaptive: bool,
     pub(super) availability_timeout: Option<Duration>,
+    /// Batches belong to transactions: a partition gets none before it is [admitted](Accumulator::admit), and a sequence
+    /// that breaks stays broken until the next identity.
+    pub(super) transactional: bool,
 }
 
 pub(super) struct Accumulator {
@@ -74,6 +77,11 @@ pub(super) struct Accumulator {
     /// Nothing can be sent before the producer has an id.
     identity: Option<Identity>,
     wants_new_identity: bool,
+    /// Partitions with batches that nobody has been told of, and all that do not stand outside.
+    newcomers: Vec<Slot>,
+    members: Vec<Slot>,
+    /// Brokers that know nothing of the producer take no other number than 0 for the first.
+    gaps_are_refused: bool,
     leaderless: bool,
     /// Since when a node has had something to send and could not take it.
     blocked: BTreeMap<i32, Instant>,
@@ -110,6 +118,7 @@ struct Queue {
     leader_epoch: i32,
     in_rack: bool,
     exists: bool,
+    membership: Membership,
     sequences: Sequences,
     /// Nothing under the broken sequence can get into the log any more, not even late: what is unresolved may be sent
     /// anew whatever became of its last attempt.
@@ -122,6 +131,14 @@ struct Queue {
     last_taken: Option<(u64, i64)>,
     scheduled: bool,
     round: u64,
+}
+
+/// Whether a partition belongs to the transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Membership {
+    Outside,
+    Waiting,
+    Admitted,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +202,9 @@ impl Accumulator {
             hurry: false,
             identity: None,
             wants_new_identity: false,
+            newcomers: Vec::new(),
+            members: Vec::new(),
+            gaps_are_refused: false,
             leaderless: false,
             blocked: BTreeMap::new(),
             doomed: Vec::new(),
@@ -420,11 +440,18 @@ impl Accumulator {
         let epoch = self.flushes.begin_batch();
         let topic = self.queues[slot.0 as usize].topic;
         let ratio = self.compressor.as_ref().map(|_| self.topics[topic.0 as usize].ratio.estimate());
-        let batch = Batch::new(slot, opened, buffer, limit, ratio, epoch);
+        let mut batch = Batch::new(slot, opened, buffer, limit, ratio, epoch);
+        batch.transactional = self.limits.transactional;
         self.filling = self.filling.filter(|open| open.slot != slot);
         self.serial += SERIALS_A_BATCH;
         let key = self.store(batch, self.serial, SERIALS_A_BATCH);
-        self.queues[slot.0 as usize].batches.push_back(key);
+        let queue = &mut self.queues[slot.0 as usize];
+        queue.batches.push_back(key);
+        if self.limits.transactional && queue.membership == Membership::Outside {
+            queue.membership = Membership::Waiting;
+            self.newcomers.push(slot);
+            self.members.push(slot);
+        }
         self.unsettled += 1;
         self.linger.push(opened + self.limits.linger, key);
         self.expiry.push(opened + self.limits.delivery_timeout, key);
@@ -494,6 +521,51 @@ impl Accumulator {
     /// A partition has used up its epochs, or the broker refuses them: a new producer id is needed.
     pub(super) fn wants_new_identity(&self) -> bool {
         self.wants_new_identity
+    }
+
+    /// Whether brokers that know nothing of the producer take no other number than 0 for the first.
+    pub(super) fn set_gaps_are_refused(&mut self, refused: bool) {
+        self.gaps_are_refused = refused;
+    }
+
+    // ---- transactions
+
+    /// The partitions that have batches and do not belong to the transaction yet, each once.
+    pub(super) fn take_newcomers(&mut self) -> Vec<(TopicId, i32)> {
+        let queues = &self.queues;
+        let place = |slot: Slot| (queues[slot.0 as usize].topic, queues[slot.0 as usize].partition);
+        std::mem::take(&mut self.newcomers).into_iter().map(place).collect()
+    }
+
+    /// A partition belongs to the transaction: its batches may be sent.
+    pub(super) fn admit(&mut self, now: Instant, (topic, partition): (TopicId, i32)) {
+        let slot = self.slot(topic, partition);
+        self.queues[slot.0 as usize].membership = Membership::Admitted;
+        self.touch(now, slot);
+    }
+
+    /// The transaction is over.
+    pub(super) fn expel_all(&mut self) {
+        self.newcomers.clear();
+        for slot in std::mem::take(&mut self.members) {
+            self.queues[slot.0 as usize].membership = Membership::Outside;
+        }
+    }
+
+    /// Every sequence begins anew, under another identity. Nothing is under way.
+    pub(super) fn begin_identity(&mut self, now: Instant, identity: Identity) {
+        for queue in &mut self.queues {
+            queue.sequences = Sequences::default();
+            queue.unresolved.clear();
+            queue.refused_for_good = false;
+            queue.confirmed = None;
+        }
+        self.set_identity(now, Some(identity));
+    }
+
+    /// Nothing is here, and nothing is under way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.unsettled == 0 && self.in_flight == 0
     }
 
     pub(super) fn begin_flush(&mut self, now: Instant, promise: Promise) {
@@ -573,6 +645,9 @@ impl Accumulator {
             return Readiness::NotReady;
         };
         let batch = self.batch(head).expect("a queued batch exists");
+        if self.limits.transactional && queue.membership != Membership::Admitted {
+            return Readiness::NotReady;
+        }
         let waits_its_turn =
             if queue.in_flight > 0 && (self.limits.one_in_flight || queue.in_flight_node != leader) {
                 true
@@ -585,7 +660,8 @@ impl Accumulator {
             } else if queue.unresolved.contains(&Unresolved::Gap) {
                 true
             } else {
-                queue.unresolved.len() >= if queue.is_confirmed(now) { MAX_UNRESOLVED } else { 1 }
+                let is_known = self.gaps_are_refused || queue.is_confirmed(now);
+                queue.unresolved.len() >= if is_known { MAX_UNRESOLVED } else { 1 }
             };
         // A newer leader need not be waited for, but not twice in a row: brokers may send us in a circle.
         let has_newer_leader = queue.leader_epoch > batch.attempt_epoch && !batch.hurried;
@@ -1000,6 +1076,16 @@ impl Accumulator {
     /// instead, unless the missing one can never arrive.
     fn restart_sequence(&mut self, slot: Slot) {
         let queue = &mut self.queues[slot.0 as usize];
+        if self.limits.transactional {
+            // The epoch belongs to the transaction, which cannot be committed any more.
+            let lost =
+                std::mem::take(&mut queue.unresolved).into_iter().filter_map(|unresolved| match unresolved {
+                    Unresolved::Batch(key) => Some(key),
+                    Unresolved::Gap | Unresolved::Used => None,
+                });
+            self.doomed.extend(lost);
+            return;
+        }
         if !queue.sequences.restart(self.identity) {
             self.wants_new_identity = true;
             self.identity = None;
@@ -1038,6 +1124,7 @@ impl Queue {
             leader_epoch: -1,
             exists: true,
             in_rack: false,
+            membership: Membership::Outside,
             sequences: Sequences::default(),
             refused_for_good: false,
             confirmed: None,

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - [`account`] is the checker, with the list of what must hold;
+//! - [`ledger`] makes transactions, in nights that have them, and checks what readers see of them;
 //! - [`night`] has the kinds of nights, and how one begins and ends;
 //! - [`troubles`] is what can go wrong;
 //! - [`world`] carries things between the engine and the model;
@@ -27,6 +28,7 @@
 
 mod account;
 mod catalogue;
+mod ledger;
 mod museum;
 mod night;
 mod sabotage;
@@ -37,7 +39,7 @@ use std::{collections::BTreeMap, ops::Range, time::Instant};
 
 use self::{
     account::Tally,
-    night::{Night, Report, profile_of},
+    night::{FIRST_WITH_TRANSACTIONS, Night, Report, profile_of},
 };
 use crate::error::guarded;
 
@@ -79,17 +81,30 @@ fn night(seed: u64) -> Result<Report, String> {
     guarded(|| Night::new(seed).run())
 }
 
-fn runs() -> Range<u64> {
+/// The seeds to run, of those from `first` on.
+fn runs(first: u64, runs_by_default: u64) -> Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
-    match (number("SIM_SEED"), number("SIM_RUNS")) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, runs) => number("SIM_FROM").unwrap_or(0)..runs.unwrap_or(RUNS),
+    match number("SIM_SEED") {
+        Some(seed) if (seed < FIRST_WITH_TRANSACTIONS) == (first < FIRST_WITH_TRANSACTIONS) => seed..seed + 1,
+        Some(_) => first..first,
+        None => {
+            let runs = number("SIM_RUNS").unwrap_or(runs_by_default);
+            first + number("SIM_FROM").unwrap_or(0)..first + runs
+        }
     }
 }
 
 #[test]
 fn nights() {
-    let runs = runs();
+    run(runs(0, RUNS));
+}
+
+#[test]
+fn nights_with_transactions() {
+    run(runs(FIRST_WITH_TRANSACTIONS, RUNS_WITH_TRANSACTIONS));
+}
+
+fn run(runs: Range<u64>) {
     let begun = Instant::now();
     let workers = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let work = |worker: u64| {
@@ -127,7 +142,7 @@ fn nights() {
 /// A failing seed is worth something only if it fails again.
 #[test]
 fn the_same_seed_is_the_same_night() {
-    for seed in 0..100 {
+    for seed in (0..100).chain(FIRST_WITH_TRANSACTIONS..FIRST_WITH_TRANSACTIONS + 30) {
         let (one, other) = (Night::new(seed).run(), Night::new(seed).run());
         assert_eq!(one.digest, other.digest, "night {seed}");
         assert_eq!(one.troubles, other.troubles, "night {seed}");
@@ -136,6 +151,7 @@ fn the_same_seed_is_the_same_night() {
 
 /// Under a minute on two cores that do nothing else.
 const RUNS: u64 = 10_000;
+const RUNS_WITH_TRANSACTIONS: u64 = 3_000;
 
 /// More say no more.
 const MOST_FAILURES: usize = 8;

@@ -23,16 +23,34 @@
 //! | M18 | [`a_broker_that_understands_no_version_is_asked_in_turns`] |
 //! | M19 | [`brokers_that_freeze_in_turns_leave_no_gap`] |
 //! | M20 | [`an_answer_that_is_cut_anywhere_is_a_lost_connection`] |
-//! | M5, M11, M12 | transactions: there are none here |
+//! | M5 | [`a_broken_sequence_does_not_begin_a_transaction_beneath_another`] |
+//! | M11 | [`an_indefinite_answer_to_a_commit_is_no_success`] |
+//! | M12 | [`an_end_that_comes_late_ends_nothing_else`] |
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::world::{AUDIT, Callback, Letter, ORDERS, Rewrite, World};
 use crate::{
-    DeliveryError, ErrorCode, RecordMetadata,
-    handoff::Partition,
+    DeliveryError, ErrorCode, RecordMetadata, TransactionError,
+    handoff::{Partition, TransactionCall},
     testing::{Api, Batch, Fault},
+    wire::{api::ApiKey, end_txn::EndTxnRequest, frame},
 };
+
+/// A quiet night with transactions of the first protocol, one of which is open and has a record in every partition.
+fn begin_transactions() -> World {
+    let mut world = World::new(1, &[("transactional.id", "tx"), ("linger.ms", "0")]);
+    // This night has a script instead.
+    world.ledger = None;
+    world.cluster.set_transaction_version(1);
+    world.make(TransactionCall::Init).unwrap();
+    world.begin_one();
+    // The first records ask for the metadata, and are refused.
+    let _ = [ORDERS, AUDIT].map(|topic| world.send(Letter::to(topic, 0)));
+    world.pass(1_000);
+    world.warm_up();
+    world
+}
 
 /// A quiet night, with a record in every partition.
 pub(super) fn begin(set: &[(&str, &str)]) -> World {
@@ -44,6 +62,18 @@ pub(super) fn begin(set: &[(&str, &str)]) -> World {
 impl World {
     pub(super) fn send_one(&mut self, topic: &'static str, partition: i32) -> usize {
         self.send(Letter::to(topic, partition)).expect("there is room, and metadata")
+    }
+
+    /// Makes a call about transactions, with time enough for its answer.
+    fn make(&mut self, call: TransactionCall) -> Result<(), TransactionError> {
+        let answer = self.call(call);
+        self.pass(3_000);
+        self.heard(&answer).expect("three seconds are enough")
+    }
+
+    fn begin_one(&mut self) {
+        self.make(TransactionCall::Begin).unwrap();
+        self.let_records_in();
     }
 
     pub(super) fn pass(&mut self, millis: u64) {
@@ -112,6 +142,84 @@ fn an_expired_batch_keeps_its_bytes_and_its_memory_until_they_are_written() {
         assert!(world.offset(other) > 0);
     }
     world.settle();
+}
+
+/// librdkafka #3575: OUT_OF_ORDER_SEQUENCE in the middle of a transaction had the epoch raised at once. That ended the
+/// transaction at the coordinator and began the next one beneath the application, whose commit then succeeded without the
+/// records from before. Here the transaction must be aborted, and no epoch is asked for before that.
+#[test]
+fn a_broken_sequence_does_not_begin_a_transaction_beneath_another() {
+    let mut world = begin_transactions();
+    let identities = world.cluster.request_count(Api::InitProducerId);
+    world.fault(Fault::Error(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER).topic(ORDERS).partition(0));
+    world.send_one(ORDERS, 0);
+    world.pass(1_000);
+    assert_eq!(world.cluster.request_count(Api::InitProducerId), identities);
+    assert!(world.make(TransactionCall::Commit).unwrap_err().is_abortable());
+    world.make(TransactionCall::Abort).unwrap();
+    world.begin_one();
+    let after = world.send_one(ORDERS, 0);
+    world.make(TransactionCall::Commit).unwrap();
+    assert_eq!(world.committed_records(), [after].into());
+}
+
+/// Found here: a batch was too large and had been halved when its transaction was aborted. The second half, which had not
+/// been sent, was given up with its numbers; as nothing that was sent had failed, the epoch stayed as it was, and the
+/// partition waited for those numbers for ever.
+#[test]
+fn numbers_that_an_abort_gives_up_are_not_waited_for() {
+    let mut world = begin_transactions();
+    // Under a new epoch, so that the second half waits for the first.
+    world.fault(Fault::Error(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER).topic(ORDERS).partition(0));
+    world.send_one(ORDERS, 0);
+    world.pass(1_000);
+    world.make(TransactionCall::Abort).unwrap();
+    world.begin_one();
+    world.fault(Fault::Error(ErrorCode::MESSAGE_TOO_LARGE).topic(ORDERS).partition(0));
+    world.fault(Fault::NeverAnswer.topic(ORDERS).partition(0));
+    let halves = [world.send_one(ORDERS, 0), world.send_one(ORDERS, 0)];
+    world.pass(300);
+    world.make(TransactionCall::Abort).unwrap();
+    assert!(world.outcome(halves[0]).is_some_and(Result::is_ok), "{:?}", world.outcome(halves[0]));
+    assert!(!world.error(halves[1]).may_have_been_written());
+    world.begin_one();
+    let after = world.send_one(ORDERS, 0);
+    world.make(TransactionCall::Commit).unwrap();
+    assert_eq!(world.committed_records(), [after].into());
+}
+
+/// franz-go and librdkafka took an indefinite answer to a commit for a success, or for something to be tried again in
+/// the next transaction. Nobody knows what became of this one: the call fails and says so.
+#[test]
+fn an_indefinite_answer_to_a_commit_is_no_success() {
+    for code in [ErrorCode::UNKNOWN_SERVER_ERROR, ErrorCode::INVALID_REQUEST, ErrorCode(9999)] {
+        let mut world = begin_transactions();
+        world.fault(Fault::Error(code).api(Api::EndTxn));
+        let error = world.make(TransactionCall::Commit).unwrap_err();
+        assert!(error.is_fatal() && error.may_have_been_written(), "{error}");
+    }
+}
+
+/// Found with Jepsen, in Kafka itself: a request that ends a transaction is lost from sight and sent again. The next
+/// transaction goes by the same epoch, so that the first request, when it comes after all, ends that one: half of it was
+/// committed, or all of it although it was aborted later. Here the epoch is raised first.
+#[test]
+fn an_end_that_comes_late_ends_nothing_else() {
+    let mut world = begin_transactions();
+    let first: BTreeSet<usize> = (0..world.account.sent().len()).collect();
+    let identity = world.engine().identity().expect("it was initialized");
+    world.fault(Fault::Close.api(Api::EndTxn));
+    world.make(TransactionCall::Commit).unwrap();
+    world.begin_one();
+    world.send_one(ORDERS, 0);
+    world.pass(1_000);
+    let late = frame::request(ApiKey::EndTxn, 4, 7, "late", |out| {
+        EndTxnRequest { transactional_id: "tx", identity, committed: true }.encode(4, out);
+    });
+    let coordinator = world.cluster.coordinator("tx").expect("there is one");
+    world.cluster.handle(coordinator, 999, &late[4..], world.now);
+    world.make(TransactionCall::Abort).unwrap();
+    assert_eq!(world.committed_records(), first);
 }
 
 /// KAFKA-14034: UNKNOWN_SERVER_ERROR on the first of five batches in flight was taken for a refusal, and the four behind

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
 
 use super::{
     account::{Tally, broken},
+    ledger::Wish,
     troubles::{TROUBLES, Trouble, named},
     world::{AUDIT, Callback, FRESH, Letter, ORDERS, TOPICS, World},
 };
@@ -41,6 +42,10 @@ enum Shape {
     LongPauses,
     /// Records that are as large as batches, and larger.
     LargeRecords,
+    /// Transactions, with the protocol of this version at first.
+    Transactions(i16),
+    /// Transactions that take longer than they may, so that brokers end them.
+    ShortTransactions(i16),
 }
 
 const PLAIN: Profile = Profile {
@@ -109,6 +114,41 @@ const PROFILES: &[Profile] = &[
     Profile { name: "large records", shape: Shape::LargeRecords, ..PLAIN },
 ];
 
+const TRANSACTIONS: &[Profile] = &[
+    Profile { name: "transactions, quiet", trouble: 0, shape: Shape::Transactions(2), ..TRANSACTIONAL },
+    Profile { name: "transactions, first protocol", shape: Shape::Transactions(1), ..TRANSACTIONAL },
+    TRANSACTIONAL,
+    Profile {
+        name: "transactions, changing protocols",
+        also: &["coordinator busy", "coordinator moved", "transaction refused", "protocol changed"],
+        ..TRANSACTIONAL
+    },
+    Profile {
+        name: "transactions that are too long, first protocol",
+        settings: SHORT_TRANSACTIONS,
+        shape: Shape::ShortTransactions(1),
+        ..TRANSACTIONAL
+    },
+    Profile {
+        name: "transactions that are too long",
+        settings: SHORT_TRANSACTIONS,
+        shape: Shape::ShortTransactions(2),
+        ..TRANSACTIONAL
+    },
+];
+
+const TRANSACTIONAL: Profile = Profile {
+    name: "transactions",
+    settings: &[("transactional.id", "tx"), ("transaction.timeout.ms", "900000")],
+    also: &["coordinator busy", "coordinator moved", "transaction refused"],
+    // Final, if it comes at the wrong time: the id is another producer's then, or the broker makes no sense.
+    without: &["producer id refused"],
+    shape: Shape::Transactions(2),
+    ..PLAIN
+};
+
+const SHORT_TRANSACTIONS: &[(&str, &str)] = &[("transactional.id", "tx"), ("transaction.timeout.ms", "700")];
+
 /// What a night came to.
 pub(super) struct Report {
     pub(super) troubles: BTreeMap<&'static str, u32>,
@@ -134,6 +174,10 @@ impl Night {
                 world.account.rules.topics_have_ids = *versions.end() >= 13;
             }
         }
+        if let Shape::Transactions(version) | Shape::ShortTransactions(version) = profile.shape {
+            world.cluster.set_transaction_version(version);
+            world.mortal = matches!(profile.shape, Shape::ShortTransactions(_));
+        }
         if profile.shape == Shape::LastEpochs {
             world.first_epoch = i16::MAX - world.dice.below(3) as i16;
         }
@@ -151,6 +195,7 @@ impl Night {
 
     pub(super) fn run(mut self) -> Report {
         let operations = 40 + self.world.dice.below(40);
+        self.world.open_transaction(IN_QUIET);
         if self.profile.shape == Shape::NearTheWrap || self.world.dice.chance(800) {
             self.world.warm_up();
         }
@@ -168,6 +213,7 @@ impl Night {
                 self.world.make_trouble(&self.troubles);
             }
             self.operation();
+            self.world.step_transactions(Wish::Anything);
         }
         match end {
             0 => self.world.forced_end(),
@@ -177,7 +223,10 @@ impl Night {
                 self.world.settle();
             }
         }
-        let World { troubles, account, digest, .. } = self.world;
+        let World { troubles, mut account, digest, ledger, .. } = self.world;
+        if let Some(ledger) = ledger {
+            (account.tally.committed, account.tally.aborted) = (ledger.committed, ledger.aborted);
+        }
         Report { troubles, tally: account.tally, digest }
     }
 
@@ -269,12 +318,20 @@ impl World {
         let healed = self.now;
         let begun = self.account.sent().len();
         let settings = &self.settings;
-        let limit = settings.reconnect_backoff.1 * 2
+        let mut limit = settings.reconnect_backoff.1 * 2
             + settings.request_timeout
             + settings.setup_timeout.1
             + settings.retry_backoff.1 * 2;
+        if settings.transactional_id.is_some() {
+            // Before that an abort may wait until the fate of every record is clear.
+            limit += settings.delivery_timeout;
+        }
         let mut recovered = false;
         while !recovered {
+            self.step_transactions(Wish::BeOpen);
+            if self.transactions_are_over().is_some() {
+                return;
+            }
             self.send(Letter::to(ORDERS, 0));
             let until = self.now + Duration::from_millis(100);
             recovered = self.run_until(until, |world| {
@@ -297,6 +354,10 @@ impl World {
         }
         let free = self.free_memory();
         self.account.close(self.now, free);
+        self.end_transaction(IN_QUIET);
+        if self.transactions_are_over().is_some() {
+            return self.close_ledger();
+        }
         let mut places = Vec::new();
         for topic in TOPICS {
             places.extend((0..self.cluster.partition_count(topic)).map(|partition| (topic, partition)));
@@ -306,11 +367,16 @@ impl World {
         let has_one_try =
             self.settings.retries == 0 || self.settings.delivery_timeout < self.settings.request_timeout * 2;
         for attempt in 0..2 {
+            self.open_transaction(IN_QUIET);
             let begun = self.account.sent().len();
             let sent =
                 places.iter().filter(|(topic, partition)| self.send(Letter::to(topic, *partition)).is_some());
             let all_sent = sent.count() == places.len();
             self.run_for(Duration::from_secs(3));
+            self.end_transaction(IN_QUIET);
+            if self.transactions_are_over().is_some() {
+                return self.close_ledger();
+            }
             let lost = self.account.sent()[begun..].iter().find(|sent| !matches!(sent.outcome, Some(Ok(_))));
             match lost {
                 None if all_sent => break,
@@ -357,9 +423,17 @@ impl World {
             broken("I1 once", format!("{} flushes were never answered", self.unanswered_flushes()));
         }
         self.account.close(self.now, None);
+        self.close_ledger();
     }
 }
 
+/// When everything works: longer than every backoff and every answer that is late.
+const IN_QUIET: Duration = Duration::from_secs(20);
+
 pub(super) fn profile_of(seed: u64) -> Profile {
-    PROFILES[(seed % PROFILES.len() as u64) as usize]
+    let profiles = if seed < FIRST_WITH_TRANSACTIONS { PROFILES } else { TRANSACTIONS };
+    profiles[(seed % profiles.len() as u64) as usize]
 }
+
+/// The seeds from here on are those of nights with transactions.
+pub(super) const FIRST_WITH_TRANSACTIONS: u64 = 1_000_000_000;

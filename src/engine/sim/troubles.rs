@@ -65,7 +65,22 @@ impl World {
     }
 
     fn any_api(&mut self) -> Api {
+        if self.ledger.is_some() && self.dice.chance(500) {
+            return self.any_api_of_transactions();
+        }
         self.dice.pick(&[Api::Produce, Api::Produce, Api::Metadata, Api::ApiVersions, Api::InitProducerId])
+    }
+
+    fn any_api_of_transactions(&mut self) -> Api {
+        self.dice.pick(&[
+            Api::FindCoordinator,
+            Api::InitProducerId,
+            Api::AddPartitionsToTxn,
+            Api::AddOffsetsToTxn,
+            Api::TxnOffsetCommit,
+            Api::EndTxn,
+            Api::EndTxn,
+        ])
     }
 
     fn is_up(&self, node: i32) -> bool {
@@ -331,6 +346,38 @@ pub(super) static TROUBLES: &[Trouble] = &[
         world.cluster.set_compacted(topic, true);
         let pause = world.dice.millis(10, 500);
         world.after(pause, move |world| world.cluster.set_compacted(topic, false));
+        true
+    }),
+    // ---- transactions
+    on_request("coordinator busy", |world| {
+        let (api, code) = (world.any_api_of_transactions(), world.dice.pick(&[14, 15, 16, 51]));
+        let times = 1 + world.dice.below(3) as u32;
+        world.fault(Fault::Error(ErrorCode(code)).api(api).times(times));
+        true
+    }),
+    on_request("coordinator moved", |world| {
+        let (key, node) = (world.dice.pick(&["tx", "group"]), world.dice.node());
+        world.cluster.move_coordinator(key, node);
+        true
+    }),
+    on_request("transaction refused", |world| {
+        let (api, code) = world.dice.pick(&[
+            (Api::AddPartitionsToTxn, 29),
+            (Api::AddPartitionsToTxn, 120),
+            (Api::AddOffsetsToTxn, 30),
+            (Api::TxnOffsetCommit, 22),
+            (Api::TxnOffsetCommit, 120),
+            (Api::Produce, 47),
+            (Api::Produce, 48),
+            (Api::Produce, 120),
+        ]);
+        world.fault(Fault::Error(ErrorCode(code)).api(api));
+        true
+    }),
+    on_request("protocol changed", |world| {
+        let (version, node) = (world.dice.pick(&[1, 2]), world.dice.node());
+        world.cluster.set_transaction_version(version);
+        world.cut(node);
         true
     }),
     // ---- metadata and the producer id

@@ -5,7 +5,7 @@
 //! `net/` does in a turn, without its threads and sockets.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     pin::Pin,
     sync::{Arc, Mutex, OnceLock, Weak},
     task::{Context, Waker},
@@ -21,17 +21,19 @@ use kafka_protocol::{
 };
 
 use super::{
-    account::{Account, Call, Post, Rules, Sent, lock, value_of},
+    account::{Account, Call, Post, Rules, Sent, lock, number_of, value_of},
+    ledger::Ledger,
     sabotage::Sabotage,
 };
 use crate::{
-    DeliveryError, ErrorCode, Headers, ProducerConfig, RecordMetadata,
+    DeliveryError, ErrorCode, Headers, ProducerConfig, RecordMetadata, TransactionError,
     config::Settings,
     engine::{Action, CompletedBatch, ConnId, Engine, Random, Transmit},
     error::{SendError, SendErrorKind},
     handoff::{
         Awaited, Bell, CallbackScope, Command, End, Entry, Hub, HubConfig, HubReceiver, Partition, Patience,
-        Promise, charge, sync::act_as_thread,
+        Promise, TransactionCall, TransactionRequest, charge, sync::act_as_thread,
+        transaction::TransactionAnswer,
     },
     testing::{
         Injection,
@@ -67,6 +69,10 @@ pub(super) struct World {
     /// Producer ids are given out with this epoch.
     pub(super) first_epoch: i16,
     pub(super) sabotage: Option<Sabotage>,
+    /// The transactions, if this producer makes any.
+    pub(super) ledger: Option<Ledger>,
+    /// The producer may come to an end of its own.
+    pub(super) mortal: bool,
     pub(super) troubles: BTreeMap<&'static str, u32>,
     /// How many outcomes, actions and bytes there were, all in one number: two equal nights have the same.
     pub(super) digest: u64,
@@ -262,6 +268,9 @@ impl World {
             },
             Box::new(NoBell),
         );
+        if settings.transactional_id.is_some() {
+            hub.bar_records();
+        }
         let base = Instant::now();
         let mut cluster = ClusterModel::new(ModelConfig { brokers: NODES, seed, ..ModelConfig::default() });
         cluster.create_topic(ORDERS, 3);
@@ -281,6 +290,8 @@ impl World {
             bandwidth: None,
             first_epoch: 0,
             sabotage: None,
+            ledger: settings.transactional_id.as_ref().map(|_| Ledger::new()),
+            mortal: false,
             troubles: BTreeMap::new(),
             digest: 0,
             base,
@@ -362,6 +373,7 @@ impl World {
             SendErrorKind::WouldBlock { what, .. } => self.short_of_memory |= what.starts_with("memory"),
             SendErrorKind::Closed if self.hub.is_closed() => {}
             SendErrorKind::Refused { .. } | SendErrorKind::RecordTooLarge { .. } => {}
+            SendErrorKind::Transaction(_) if self.ledger.is_some() => {}
             _ => panic!("a record was refused: {error}"),
         }
         None
@@ -375,15 +387,50 @@ impl World {
     }
 
     pub(super) fn flush(&mut self) {
+        let (promise, answered) = Promise::new();
+        self.command(Command::Flush(promise));
+        self.flushes.push((self.account.sent().len(), answered));
+    }
+
+    /// Makes a call about transactions. Whoever ends one has barred records first.
+    pub(super) fn call(&mut self, call: TransactionCall) -> TransactionAnswer {
+        self.tell(|| call.name().into());
+        if matches!(call, TransactionCall::Commit | TransactionCall::Abort) {
+            self.hub.bar_records();
+        }
+        let (request, answer) = TransactionRequest::new(call);
+        self.command(Command::Transaction(request));
+        answer
+    }
+
+    /// What a call has led to; `None` while it is not answered, and after the producer's end.
+    pub(super) fn heard(&self, answer: &TransactionAnswer) -> Option<Result<(), TransactionError>> {
+        answer.wait(Some(self.base)).flatten()
+    }
+
+    pub(super) fn let_records_in(&mut self) {
+        self.hub.let_records_in();
+    }
+
+    pub(super) fn transaction_failure(&self) -> Option<TransactionError> {
+        self.hub.transaction_failure()
+    }
+
+    /// The numbers of the records that readers of committed ones see.
+    pub(super) fn committed_records(&self) -> BTreeSet<usize> {
+        let records = TOPICS.iter().flat_map(|topic| self.cluster.committed_records(topic));
+        records.filter_map(|record| number_of(&record)).collect()
+    }
+
+    /// Hands something over behind all that was sent.
+    fn command(&mut self, command: Command) {
         let now = self.instant();
         let Some(Sender { engine, receiver }) = &mut self.sender else { return };
         receiver.steal_all();
-        while let Some(command) = receiver.try_recv() {
-            carry(engine, now, command);
+        while let Some(earlier) = receiver.try_recv() {
+            carry(engine, now, earlier);
         }
-        let (promise, answered) = Promise::new();
-        engine.handle_flush(now, promise);
-        self.flushes.push((self.account.sent().len(), answered));
+        carry(engine, now, command);
         self.awake = true;
     }
 
@@ -1103,6 +1150,7 @@ fn carry(engine: &mut Engine, now: Instant, command: Command) {
             engine.handle_chunk(now, chunk);
         }
         Command::Flush(promise) => engine.handle_flush(now, promise),
+        Command::Transaction(request) => engine.handle_transaction(now, request),
         Command::Close => engine.handle_close(now),
     }
 }

@@ -18,7 +18,7 @@ use super::{
     AGES, Rig, append, config, deliver, entry, filling, values,
 };
 use crate::{
-    error::{DeliveryCause, ErrorCode, FlushError, SendErrorKind},
+    error::{DeliveryCause, ErrorCode, FlushError, SendErrorKind, TransactionErrorKind},
     partitioner::partition_for_key,
     record::Headers,
 };
@@ -340,7 +340,7 @@ fn a_full_channel_is_waited_for_without_holding_the_lane() {
         match rig.receiver.try_recv() {
             Some(Command::Chunk(chunk)) => got.extend(deliver(&rig.hub, chunk)),
             Some(Command::Flush(promise)) => promise.fulfil(),
-            Some(Command::Close) => panic!("nobody closes"),
+            Some(other) => panic!("nobody does anything else: {other:?}"),
             None => {
                 rig.receiver.steal_all();
                 thread::yield_now();
@@ -385,6 +385,44 @@ fn flush_comes_after_what_was_sent_before() {
     }
     flushing.join().unwrap().unwrap();
     assert!(matches!(rig.hub.flush(Some(NO_TIME)), Err(FlushError::TimedOut { .. })));
+}
+
+#[test]
+fn records_are_barred_between_transactions_and_let_in_again() {
+    let mut rig = Rig::new();
+    rig.send("a");
+    rig.hub.bar_records();
+    let refused = rig.try_send("t", "b").unwrap_err();
+    assert_eq!(refused.to_string(), "send: no transaction is open; call begin_transaction first");
+    rig.hub.let_records_in();
+    rig.send("c");
+    rig.hub.close_lanes();
+    rig.hub.let_records_in();
+    assert!(matches!(rig.try_send("t", "d"), Err(SendErrorKind::Closed)));
+    assert_eq!(values(&rig.deliver_all()), ["a", "c"]);
+}
+
+#[test]
+fn a_failure_bars_records_and_says_why_until_it_is_mended() {
+    let failure = |cause: &str| TransactionErrorKind::Abortable { code: None, cause: cause.into() };
+    let rig = Rig::new();
+    rig.hub.bar_records();
+    rig.hub.spoil_transaction(|| unreachable!("no transaction is open"));
+    rig.hub.let_records_in();
+    rig.hub.spoil_transaction(|| failure("first").into());
+    rig.hub.fail_transaction(failure("second").into());
+    rig.hub.let_records_in();
+    let refused = rig.try_send("t", "a").unwrap_err().to_string();
+    assert_eq!(refused, "the transaction cannot be committed, abort it: first");
+    rig.hub.mend_transaction();
+    rig.hub.let_records_in();
+    rig.send("b");
+    let fatal = TransactionErrorKind::Fenced { code: ErrorCode::PRODUCER_FENCED, cause: "third".into() };
+    rig.hub.fail_transaction(fatal.into());
+    rig.hub.mend_transaction();
+    rig.hub.let_records_in();
+    let refused = rig.try_send("t", "c").unwrap_err().to_string();
+    assert!(refused.starts_with("this producer was fenced: third: PRODUCER_FENCED (90)"), "{refused}");
 }
 
 #[test]

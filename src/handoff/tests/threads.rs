@@ -72,6 +72,7 @@ fn sender(mut receiver: HubReceiver, sleep: &Sleep, dies_after: usize) -> Vec<Ta
             match command {
                 Command::Chunk(chunk) => taken.extend(deliver(&hub, chunk)),
                 Command::Flush(promise) => promise.fulfil(),
+                Command::Transaction(request) => panic!("nobody makes transactions: {request:?}"),
                 Command::Close => {
                     hub.die(End::Closed);
                     return taken;

@@ -7,7 +7,7 @@ use kafka_protocol::{
     messages::{
         ApiVersionsResponse, BrokerId, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
         MetadataResponse,
-        api_versions_response::ApiVersion,
+        api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey},
         metadata_request::MetadataRequestTopic,
         metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
     },
@@ -28,7 +28,24 @@ impl ClusterModel {
         let mut response = ApiVersionsResponse::default().with_throttle_time_ms(throttle);
         match injection.and_then(injected_error) {
             Some(code) => response.error_code = code,
-            None => response.api_keys = Api::ALL.into_iter().map(|api| self.api_version(api)).collect(),
+            None => {
+                response.api_keys = Api::ALL.into_iter().map(|api| self.api_version(api)).collect();
+                if asked.version >= FIRST_WITH_FEATURES {
+                    let level = self.transaction_version;
+                    response.supported_features = vec![
+                        SupportedFeatureKey::default()
+                            .with_name(text(TRANSACTION_VERSION))
+                            .with_max_version(NEWEST_TRANSACTIONS),
+                    ];
+                    response.finalized_features_epoch = self.features_epoch;
+                    response.finalized_features = vec![
+                        FinalizedFeatureKey::default()
+                            .with_name(text(TRANSACTION_VERSION))
+                            .with_max_version_level(level)
+                            .with_min_version_level(level),
+                    ];
+                }
+            }
         }
         encode(asked.api, asked.version, asked.correlation_id, &response)
     }
@@ -175,21 +192,22 @@ impl ClusterModel {
         injection: Option<&Injection>,
     ) -> Vec<u8> {
         let mut response = InitProducerIdResponse::default().with_throttle_time_ms(throttle);
-        let transactional = request.transactional_id.is_some();
-        let refused = transactional.then(|| ResponseError::TransactionalIdAuthorizationFailed.code());
-        match injection.and_then(injected_error).or(refused) {
-            Some(code) => {
-                response.error_code = code;
-                response.producer_id = (-1).into();
-                response.producer_epoch = -1;
+        let identity = match (injection.and_then(injected_error), &request.transactional_id) {
+            (Some(code), _) => Err(code),
+            (None, Some(id)) => {
+                let id = id.0.to_string();
+                self.identify(asked, &id, &request).map_err(|error| error.code())
             }
-            None => {
+            (None, None) => {
                 // An id that is given along is only a transactional producer's; everybody else gets a fresh one.
-                response.producer_id = self.next_producer_id.into();
-                response.producer_epoch = 0;
                 self.next_producer_id += 1;
+                Ok((self.next_producer_id - 1, 0))
             }
-        }
+        };
+        let (id, epoch) = identity.unwrap_or((-1, -1));
+        response.error_code = identity.err().unwrap_or(0);
+        response.producer_id = id.into();
+        response.producer_epoch = epoch;
         encode(asked.api, asked.version, asked.correlation_id, &response)
     }
 }
@@ -230,4 +248,9 @@ fn uuid<T: TryFrom<Vec<u8>>>(id: u128) -> T {
 
 /// Kafka's own limit: a directory is named after the topic.
 const MAX_TOPIC_NAME: usize = 249;
+/// The first version of ApiVersions that tells what the cluster has agreed on.
+const FIRST_WITH_FEATURES: i16 = 3;
+const TRANSACTION_VERSION: &str = "transaction.version";
+/// The second protocol of transactions (KIP-890).
+pub(super) const NEWEST_TRANSACTIONS: i16 = 2;
 const CLUSTER_ID: &str = "kafka-producer-testing";

@@ -18,8 +18,10 @@ use super::{
     super::{
         batch::{BatchHeader, CheckedBatch, Refusal, Rules, claims_a_producer_id},
         fault::{Fault, Injection},
+        log::AppendRules,
     },
     Asked, ClusterModel, encode, text,
+    transactions::FIRST_PRODUCE_THAT_ADDS,
 };
 
 impl ClusterModel {
@@ -34,6 +36,8 @@ impl ClusterModel {
         let mut failed = false;
         let mut endpoints = BTreeMap::new();
         let acks_are_legal = matches!(request.acks, -1..=1);
+        let transactional_id = request.transactional_id.as_ref().map(|id| id.0.to_string());
+        let transactional_id = transactional_id.as_deref();
         let mut responses = Vec::new();
         for topic in request.topic_data {
             let by_id = asked.version >= 13;
@@ -50,7 +54,7 @@ impl ClusterModel {
                         let problem = format!("acks={}: 0, 1 and -1 are legal", request.acks);
                         Err(Refusal::new(ResponseError::InvalidRequiredAcks, problem))
                     }
-                    Some(name) => self.produce_to(asked, name, data, injection),
+                    Some(name) => self.produce_to(asked, transactional_id, name, data, injection),
                     None if by_id => Err(Refusal::new(ResponseError::UnknownTopicId, "no topic has this id")),
                     None => {
                         Err(Refusal::new(ResponseError::UnknownTopicOrPartition, "no topic has this name"))
@@ -99,6 +103,7 @@ impl ClusterModel {
     fn produce_to(
         &mut self,
         asked: &Asked,
+        transactional_id: Option<&str>,
         name: &str,
         data: PartitionProduceData,
         injection: Option<&Injection>,
@@ -149,8 +154,16 @@ impl ClusterModel {
         let stamp = if topic.log_append_time { self.config.epoch_millis.saturating_add(elapsed) } else { -1 };
         let batch = batch?;
         let header = batch.header;
-        let appended = partition.log.append(batch, stamp, asked.node, self.config.keep_records)?;
-        self.audit.on_taken(topic.id, data.index, &header);
+        if header.is_transactional() {
+            self.admit(asked, transactional_id, (name, data.index), &header)?;
+        }
+        let first_is_zero = header.is_transactional() && asked.version >= FIRST_PRODUCE_THAT_ADDS;
+        let rules = AppendRules { keep: self.config.keep_records, first_is_zero };
+        let topic = self.topics.get_mut(name).expect("the name was looked up");
+        let topic_id = topic.id;
+        let partition = &mut topic.partitions[data.index as usize];
+        let appended = partition.log.append(batch, stamp, asked.node, rules)?;
+        self.audit.on_taken(topic_id, data.index, &header);
         if let Some(Fault::AppendThenError(code)) = injection.map(|injection| &injection.fault) {
             return Err(Refusal::injected(code.0));
         }

@@ -1,6 +1,8 @@
 use kafka_protocol::{
     messages::{
-        BrokerId, ProduceRequest, metadata_response::MetadataResponseTopic, produce_request::TopicProduceData,
+        AddPartitionsToTxnRequest, BrokerId, EndTxnRequest, FindCoordinatorRequest, ProduceRequest,
+        TransactionalId, add_partitions_to_txn_request::AddPartitionsToTxnTopic,
+        metadata_response::MetadataResponseTopic, produce_request::TopicProduceData,
     },
     protocol::Request,
 };
@@ -347,7 +349,7 @@ fn every_version_of_every_api_is_answered_in_kind() {
     }
     probe.assert_no_violations();
     let counts: Vec<u64> = Api::ALL.into_iter().map(|api| probe.model.request_count(api)).collect();
-    assert_eq!(counts, [11, 15, 5, 6]);
+    assert_eq!(counts, [11, 15, 5, 6, 0, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -590,10 +592,6 @@ fn other_apis_fail_too() {
     assert_eq!(probe.ask(1, 3, &api_versions()).error_code, 0);
     let codes: Vec<i16> = (0..3).map(|_| probe.ask(1, 4, &init_producer_id()).error_code).collect();
     assert_eq!(codes, [14, 14, 0]);
-    let transactional =
-        init_producer_id().with_transactional_id(Some(StrBytes::from_static_str("tx").into()));
-    assert_eq!(probe.ask(1, 4, &transactional).error_code, 53);
-
     probe.model.fault(Fault::Error(ErrorCode(5)).api(Api::Metadata).topic("t").partition(1));
     let told = probe.topic(12, "t");
     let codes: Vec<i16> = told.partitions.iter().map(|partition| partition.error_code).collect();
@@ -603,6 +601,172 @@ fn other_apis_fail_too() {
     assert_eq!(probe.topic(12, "t").error_code, 0);
     probe.model.fault(Fault::Error(ErrorCode(129)).api(Api::Metadata));
     assert_eq!(probe.ask(1, 13, &metadata(&["t"])).error_code, 129);
+}
+
+/// Who coordinates the transactional id "tx", and the requests about it.
+struct Transactions {
+    probe: Probe,
+    node: i32,
+    me: (i64, i16),
+    sequence: i32,
+}
+
+impl Transactions {
+    fn begin() -> Self {
+        let mut probe = Probe::three_brokers();
+        let found = probe.ask(1, 6, &find_coordinator("tx"));
+        let node = found.coordinators[0].node_id.0;
+        assert_eq!(Some(node), probe.model.coordinator("tx"));
+        let mut transactions = Self { probe, node, me: (-1, -1), sequence: 0 };
+        assert_eq!(transactions.init(), 0);
+        transactions
+    }
+
+    /// A new identity for somebody who says nothing of an earlier one.
+    fn init(&mut self) -> i16 {
+        let given = self.probe.ask(self.node, 5, &init_producer_id().with_transactional_id(Some(tx())));
+        if given.error_code == 0 {
+            self.me = (given.producer_id.0, given.producer_epoch);
+            self.sequence = 0;
+        }
+        given.error_code
+    }
+
+    fn produce(&mut self, version: i16, value: &str) -> i16 {
+        let plain = batch(self.me.0, self.me.1, self.sequence, &[value]);
+        let batch = altered(&plain, |bytes| bytes[22] |= 0x10);
+        let request = produce("t", 0, batch).with_transactional_id(Some(tx()));
+        let (code, _) = self.probe.produce(1, version, &request);
+        self.sequence += i32::from(code == 0);
+        code
+    }
+
+    fn add(&mut self) -> i16 {
+        let topic = AddPartitionsToTxnTopic::default().with_name(topic_name("t")).with_partitions(vec![0]);
+        let request = AddPartitionsToTxnRequest::default()
+            .with_v3_and_below_transactional_id(tx())
+            .with_v3_and_below_producer_id(self.me.0.into())
+            .with_v3_and_below_producer_epoch(self.me.1)
+            .with_v3_and_below_topics(vec![topic]);
+        let added = self.probe.ask(self.node, 3, &request);
+        added.results_by_topic_v3_and_below[0].results_by_partition[0].partition_error_code
+    }
+
+    fn end(&mut self, version: i16, commit: bool) -> i16 {
+        let request = EndTxnRequest::default()
+            .with_transactional_id(tx())
+            .with_producer_id(self.me.0.into())
+            .with_producer_epoch(self.me.1)
+            .with_committed(commit);
+        let ended = self.probe.ask(self.node, version, &request);
+        if version >= 5 && ended.error_code == 0 {
+            self.me = (ended.producer_id.0, ended.producer_epoch);
+            self.sequence = 0;
+        }
+        ended.error_code
+    }
+
+    fn committed(&self) -> Vec<String> {
+        let records = self.probe.model.committed_records("t");
+        records.iter().map(|record| record.value_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn tx() -> TransactionalId {
+    TransactionalId(StrBytes::from_static_str("tx"))
+}
+
+fn find_coordinator(key: &'static str) -> FindCoordinatorRequest {
+    FindCoordinatorRequest::default()
+        .with_key_type(1)
+        .with_coordinator_keys(vec![StrBytes::from_static_str(key)])
+}
+
+#[test]
+fn a_transaction_of_the_first_protocol() {
+    let mut t = Transactions::begin();
+    assert_eq!((t.produce(11, "a"), t.produce(9, "a")), (120, 48), "the partition was not added");
+    assert_eq!(t.end(4, true), 48, "nothing was begun");
+    assert_eq!((t.add(), t.produce(11, "a"), t.produce(9, "b")), (0, 0, 0));
+    assert_eq!((t.committed().len(), t.probe.model.open_transactions()), (0, vec!["tx".to_owned()]));
+    assert_eq!((t.end(4, true), t.end(4, true), t.end(4, false)), (0, 0, 48), "once more, and otherwise");
+    assert_eq!(t.committed(), ["a", "b"]);
+    assert_eq!(t.produce(11, "c"), 120);
+    assert_eq!((t.add(), t.produce(11, "c"), t.end(4, false)), (0, 0, 0));
+    assert_eq!(t.committed(), ["a", "b"]);
+    // Two marks take an offset each.
+    let offsets: Vec<i64> = t.probe.model.records("t", Some(0)).iter().map(|r| r.offset).collect();
+    assert_eq!(offsets, [0, 1, 3]);
+    t.probe.assert_no_violations();
+}
+
+#[test]
+fn a_transaction_of_the_second_protocol() {
+    let mut t = Transactions::begin();
+    let first = t.me;
+    assert_eq!((t.produce(12, "a"), t.end(5, true)), (0, 0));
+    assert_eq!((t.me, t.committed().len()), ((first.0, first.1 + 1), 1));
+    let second = std::mem::replace(&mut t.me, first);
+    assert_eq!((t.end(5, true), t.me), (0, second), "the same request once more has the same answer");
+    t.me = first;
+    assert_eq!((t.produce(12, "late"), t.end(5, false)), (47, 90));
+    t.me = second;
+    t.sequence = 1;
+    assert_eq!(t.produce(12, "gap"), 45, "every epoch begins at 0");
+    t.sequence = 0;
+    assert_eq!((t.produce(12, "b"), t.end(5, false)), (0, 0));
+    assert_eq!((t.end(5, false), t.end(5, true)), (0, 48), "nothing can be aborted, not committed");
+    assert_eq!(t.committed(), ["a"]);
+}
+
+#[test]
+fn a_successor_ends_the_transaction_of_whoever_was_there() {
+    let mut t = Transactions::begin();
+    assert_eq!((t.add(), t.produce(11, "a")), (0, 0));
+    let zombie = t.me;
+    assert_eq!((t.init(), t.init()), (51, 0), "the transaction is ended first");
+    let successor = std::mem::replace(&mut t.me, zombie);
+    assert_eq!((t.add(), t.end(4, true), t.produce(11, "b")), (90, 90, 47));
+    t.me = successor;
+    assert_eq!((t.add(), t.produce(11, "c"), t.end(4, true)), (0, 0, 0));
+    assert_eq!(t.committed(), ["c"]);
+}
+
+#[test]
+fn a_transaction_that_is_open_for_too_long_is_aborted() {
+    let mut t = Transactions::begin();
+    assert_eq!((t.add(), t.produce(11, "a")), (0, 0));
+    t.probe.now = Duration::from_millis(59_999);
+    assert_eq!(t.produce(11, "b"), 0);
+    t.probe.now = Duration::from_secs(60);
+    assert_eq!((t.produce(11, "c"), t.end(4, true)), (47, 90));
+    assert_eq!((t.committed().len(), t.probe.model.open_transactions().len()), (0, 0));
+}
+
+#[test]
+fn only_the_coordinator_answers_for_a_transaction() {
+    let mut t = Transactions::begin();
+    let other = t.node % 3 + 1;
+    t.probe.model.move_coordinator("tx", other);
+    assert_eq!((t.add(), t.end(4, true), t.init()), (16, 16, 16));
+    assert_eq!(t.probe.ask(1, 1, &find_coordinator_of_one("tx")).node_id.0, other);
+    t.node = other;
+    assert_eq!((t.init(), t.add()), (0, 0));
+}
+
+fn find_coordinator_of_one(key: &'static str) -> FindCoordinatorRequest {
+    FindCoordinatorRequest::default().with_key_type(1).with_key(StrBytes::from_static_str(key))
+}
+
+#[test]
+fn what_readers_see_ends_where_an_open_transaction_begins() {
+    let mut t = Transactions::begin();
+    assert_eq!(t.probe.produce(1, 9, &produce("t", 0, batch(5, 0, 0, &["before"]))).0, 0);
+    assert_eq!(t.produce(12, "inside"), 0);
+    assert_eq!(t.probe.produce(1, 9, &produce("t", 0, batch(5, 0, 1, &["behind"]))).0, 0);
+    assert_eq!(t.committed(), ["before"]);
+    assert_eq!(t.end(5, true), 0);
+    assert_eq!(t.committed(), ["before", "inside", "behind"]);
 }
 
 #[test]

@@ -78,8 +78,11 @@ impl Kafka {
 
     /// Creates a topic of a name that was chosen before.
     pub(crate) fn create_topic_named(&self, topic: &str, partitions: i32, config: &[(&str, &str)]) {
+        // A controller that moves meanwhile may have done what is asked of the next one once more.
         let mut args: Vec<String> =
-            ["--create", "--topic", topic, "--partitions", &partitions.to_string()].map(Into::into).into();
+            ["--create", "--if-not-exists", "--topic", topic, "--partitions", &partitions.to_string()]
+                .map(Into::into)
+                .into();
         for (name, value) in config {
             args.extend(["--config".into(), format!("{name}={value}")]);
         }
@@ -162,6 +165,50 @@ impl Kafka {
         self.read_all(topic, |seen| records.push(seen.to_record()));
         records.sort_by_key(|record| (record.partition, record.offset));
         records
+    }
+
+    /// The values of a topic, as a consumer with this isolation level sees them: all that come before it has to wait for
+    /// long.
+    pub(crate) fn consume_isolated(&self, topic: &str, level: &str) -> Vec<String> {
+        let args = ["--topic", topic, "--from-beginning", "--isolation-level", level, "--timeout-ms", "8000"];
+        let args = args.map(Into::into);
+        let text = self.tool_text("org.apache.kafka.tools.consumer.ConsoleConsumer", &args);
+        text.lines().map(Into::into).collect()
+    }
+
+    /// The broker that coordinates a transactional id.
+    pub(crate) fn coordinator_of_transactions(&self, id: &str) -> i32 {
+        let args = ["describe", "--transactional-id", id].map(Into::into);
+        let text = self.tool_text(TRANSACTIONS, &args);
+        let line = text.lines().nth(1).and_then(|line| line.split_whitespace().next()?.parse().ok());
+        line.unwrap_or_else(|| panic!("TransactionsCommand said {text:?} of {id}"))
+    }
+
+    /// What the coordinators say of a transactional id, if they do not say that its last transaction is over.
+    pub(crate) fn open_transactions(&self, id: &str) -> Vec<String> {
+        let text = self.tool_text(TRANSACTIONS, &["list".into()]);
+        let mut of_it = text.lines().filter(|line| line.split_whitespace().next() == Some(id)).peekable();
+        assert!(of_it.peek().is_some(), "{id} is not listed: {text}");
+        of_it.filter(|line| !line.contains("Complete") && !line.contains("Empty")).map(Into::into).collect()
+    }
+
+    /// What a consumer group has committed of a topic, by partition.
+    pub(crate) fn group_offsets(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
+        let args = ["--describe", "--offsets", "--group", group].map(Into::into);
+        let text = self.tool_text("org.apache.kafka.tools.consumer.group.ConsumerGroupCommand", &args);
+        let offset = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let at = fields.iter().position(|field| *field == topic)?;
+            Some((fields.get(at + 1)?.parse().ok()?, fields.get(at + 2)?.parse().ok()?))
+        };
+        text.lines().filter_map(offset).collect()
+    }
+
+    /// Has the cluster agree on a protocol of transactions: 2, or 1 for the one before.
+    pub(crate) fn set_transaction_version(&self, level: i16) {
+        let direction = if level < 2 { "downgrade" } else { "upgrade" };
+        let args = [direction, "--feature", &format!("transaction.version={level}")].map(Into::into);
+        self.tool_text("org.apache.kafka.tools.FeatureCommand", &args);
     }
 
     /// Sends keys and values with Java's console producer; neither may hold a tab or an end of line.
@@ -338,6 +385,7 @@ fn present(field: &[u8]) -> Option<&[u8]> {
     (field != NULL).then_some(field)
 }
 
+const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 
 // What the formatter of `consume_with` is told to print.

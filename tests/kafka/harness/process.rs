@@ -43,7 +43,7 @@ impl Process {
     }
 
     /// SIGKILL, and returns when the process is gone.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         // Both fail only for a process that was waited for already.
         let _ = self.0.kill();
         let _ = self.0.wait();
