@@ -168,3 +168,27 @@ fn a_broker_without_zstd_is_told_nothing() {
     send(&producer, "y").get().unwrap();
     assert_eq!(world.values("t"), ["y"]);
 }
+
+#[test]
+fn a_compressed_transaction_is_committed_or_not_at_all() {
+    for (_, name, codec) in CODECS {
+        let world = World::with_partitions(1);
+        let producer = world.producer(&[("compression.type", name), ("transactional.id", "t")]);
+        producer.init_transactions().unwrap();
+        let mut committed = Vec::new();
+        for round in 0..4 {
+            producer.begin_transaction().unwrap();
+            let texts = send_texts(&producer, 200);
+            if round % 2 == 0 {
+                producer.commit_transaction().unwrap();
+                committed.extend(texts);
+            } else {
+                producer.abort_transaction().unwrap();
+            }
+        }
+        let seen = world.committed_records("t");
+        let seen: Vec<&str> = seen.iter().map(|record| record.value_str().expect("a text")).collect();
+        assert_eq!(seen, committed, "{name}");
+        assert!(world.batches("t").iter().all(|batch| batch.codec == codec), "{name}");
+    }
+}
