@@ -13,6 +13,8 @@ mod keys;
 mod parse;
 mod properties;
 mod resolve;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::{
     fmt, fs, io,
@@ -82,6 +84,20 @@ pub enum MetadataRecoveryStrategy {
     Rebootstrap,
 }
 
+/// What goes round Kafka's protocol on every connection: the property `security.protocol`.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum SecurityProtocol {
+    /// `PLAINTEXT`: nothing. Whoever is on the way can read and change everything.
+    #[default]
+    Plaintext,
+    /// `SSL`: TLS, in which this client may have a certificate, too. Needs the feature `tls`.
+    Ssl,
+    /// `SASL_PLAINTEXT`: credentials are checked, and nothing is encrypted. Needs the feature `sasl`.
+    SaslPlaintext,
+    /// `SASL_SSL`: credentials are checked inside TLS. Needs the features `tls` and `sasl`.
+    SaslSsl,
+}
+
 impl ProducerConfig {
     /// Settings for the cluster that these brokers belong to; everything else has its default.
     ///
@@ -126,7 +142,7 @@ impl ProducerConfig {
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {
         if let Some((place, _)) = keys::find(name) {
-            self.given.values.insert(place, value.to_owned());
+            self.given.values.insert(place, given::Text::from(value.to_owned()));
         } else if let Some((_, known)) = self.given.unknown.iter_mut().find(|(known, _)| known == name) {
             value.clone_into(known);
         } else {
@@ -447,6 +463,28 @@ impl ProducerConfig {
         self.set_bytes("receive.buffer.bytes", bytes.into())
     }
 
+    // Security
+
+    /// What goes round Kafka's protocol on every connection. Default [`SecurityProtocol::Plaintext`]. Property
+    /// `security.protocol`.
+    ///
+    /// What each of them needs is set by its property: `docs/security.md` shows how.
+    #[must_use]
+    pub fn security_protocol(self, protocol: SecurityProtocol) -> Self {
+        self.set_to("security.protocol", protocol)
+    }
+
+    /// A TLS configuration of the application's own, in place of all `ssl.*` settings: keys in hardware, certificates
+    /// that are checked in another way. Java's `ssl.engine.factory.class`.
+    ///
+    /// Of use with [`SecurityProtocol::Ssl`] and [`SecurityProtocol::SaslSsl`]. It is that of `rustls` 0.23.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_config(mut self, config: impl Into<Arc<rustls::ClientConfig>>) -> Self {
+        self.given.tls = Some(config.into());
+        self
+    }
+
     // Hooks
 
     /// Adds a hook around every record; several are called in the order added. Property `interceptor.classes` in Java.
@@ -519,6 +557,17 @@ impl fmt::Display for Acks {
             Self::None => "0",
             Self::Leader => "1",
             Self::All => "all",
+        })
+    }
+}
+
+impl fmt::Display for SecurityProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
         })
     }
 }

@@ -35,7 +35,8 @@
 //! | `json` | `JsonSerializer`: any `serde::Serialize` as key or value |
 //! | `testing` | [`testing`]: a Kafka cluster on loopback sockets inside the test's own process |
 //! | `gzip` `snappy` `lz4` `zstd` | `compression.type`: each a codec, in pure Rust |
-//! | `tls` `sasl` | `security.protocol`; declared, not written yet: the setting is an error that says so |
+//! | `tls` | `security.protocol=SSL`: encryption, and certificates for brokers and clients |
+//! | `sasl` | `security.protocol=SASL_SSL` and `SASL_PLAINTEXT`; declared, not written yet: the setting is an error that says so |
 //! | `full` | all of them except `testing` |
 //!
 //! # Logging
@@ -49,12 +50,16 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "tls", feature = "sasl"))]
+mod base64;
 mod config;
 mod delivery;
 mod engine;
 mod error;
 mod handoff;
 mod interceptor;
+#[cfg(any(feature = "tls", feature = "sasl"))]
+mod kdf;
 mod net;
 mod partitioner;
 mod producer;
@@ -78,7 +83,7 @@ mod pages {
 #[cfg(feature = "json")]
 pub use crate::serializer::JsonSerializer;
 pub use crate::{
-    config::{Acks, Compression, MetadataRecoveryStrategy, ProducerConfig},
+    config::{Acks, Compression, MetadataRecoveryStrategy, ProducerConfig, SecurityProtocol},
     delivery::DeliveryFuture,
     error::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,

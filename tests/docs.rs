@@ -120,6 +120,7 @@ fn send_errors() -> Vec<(&'static str, SendErrorKind)> {
         ("BufferFull", SendErrorKind::BufferFull { needed: 1, limit: 1, waited }),
         ("WouldBlock", SendErrorKind::WouldBlock { topic: topic(), what: "" }),
         ("Refused", SendErrorKind::Refused { topic: topic(), code: ErrorCode::TOPIC_AUTHORIZATION_FAILED }),
+        ("Rejected", SendErrorKind::Rejected { topic: topic(), reason: String::new() }),
         ("Closed", SendErrorKind::Closed),
         ("Failed", SendErrorKind::Failed { cause: String::new() }),
         ("Forked", SendErrorKind::Forked { parent: 1 }),

@@ -46,6 +46,7 @@ impl Floor {
         let room = inside.split('/').next()?.trim_end_matches(".rs");
         Some(match (room, inside) {
             ("error", _) => Self::Errors,
+            ("base64" | "kdf", _) => Self::Encoding,
             (_, "wire/primitives.rs" | "wire/record.rs") => Self::Encoding,
             (
                 "record" | "config" | "serializer" | "partitioner" | "interceptor" | "delivery" | "metrics",

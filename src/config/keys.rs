@@ -96,7 +96,7 @@ impl Key {
         match self.name {
             "bootstrap.servers" => return Some("new".to_owned()),
             "compression.type" => return Some("compression".to_owned()),
-            "security.protocol" | "client.dns.lookup" => return None,
+            "client.dns.lookup" => return None,
             name if name.starts_with("compression.") => {}
             _ if matches!(self.status, Status::Used) => {}
             _ => return None,
@@ -355,7 +355,7 @@ pub(super) const FEATURES: &[Feature] = &[
     Feature { name: "snappy", written: true, enabled: cfg!(feature = "snappy") },
     Feature { name: "lz4", written: true, enabled: cfg!(feature = "lz4") },
     Feature { name: "zstd", written: true, enabled: cfg!(feature = "zstd") },
-    Feature { name: "tls", written: false, enabled: cfg!(feature = "tls") },
+    Feature { name: "tls", written: true, enabled: cfg!(feature = "tls") },
     Feature { name: "sasl", written: false, enabled: cfg!(feature = "sasl") },
 ];
 

@@ -1,13 +1,15 @@
 //! From what was given to what the producer works with: defaults, the rules that join several settings, and
 //! [`Settings`].
 //!
-//! Knows what Java's producer does with settings that contradict each other, in its order; opens no file, looks up no
-//! host. Every problem is reported, not only the first: a rule is skipped if one of the values it joins is itself wrong.
+//! Knows what Java's producer does with settings that contradict each other, in its order; opens no file but those with
+//! keys and certificates, looks up no host. Every problem is reported, not only the first: a rule is skipped if one of the values it joins is itself wrong.
 
 use std::{sync::Arc, time::Duration};
 
 use log::Level;
 
+#[cfg(feature = "tls")]
+use super::tls;
 use super::{
     bootstrap,
     compression::Compression,
@@ -78,8 +80,21 @@ pub(crate) struct Settings {
     /// `client_rack` is not blank if so.
     pub(crate) rack_aware: bool,
     pub(crate) drop_timeout: Duration,
+    /// Of `security.protocol` SSL and SASL_SSL.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
     pub(crate) partitioner: Option<Arc<dyn Partitioner>>,
     pub(crate) interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+}
+
+impl Settings {
+    /// Whether every connection begins with a handshake of TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
 }
 
 /// The outcome of a resolution, before it has had an effect.
@@ -106,6 +121,8 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
     reader.check_client_id();
     let delivery_timeout = reader.delivery_timeout();
     reader.note_what_has_no_effect();
+    #[cfg(feature = "tls")]
+    let tls = reader.tls();
     let Reader { values, problems, notices, .. } = reader;
     if !problems.is_empty() {
         return Err(ConfigError::new(problems));
@@ -157,6 +174,8 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         partitioner_ignore_keys: values.bool("partitioner.ignore.keys"),
         rack_aware: values.bool("partitioner.rack.aware"),
         drop_timeout: values.duration("drop.timeout.ms"),
+        #[cfg(feature = "tls")]
+        tls,
         partitioner: given.partitioner.clone(),
         interceptors: given.interceptors.clone(),
     };
@@ -177,6 +196,8 @@ impl<'a> Reader<'a> {
         let mut reader = Self { given, values: Vec::new(), problems: Vec::new(), notices: Vec::new() };
         for (place, key) in keys::all().enumerate() {
             let value = match given.values.get(&place) {
+                // Whoever needs it reads it where it is, so that there is no copy of it.
+                Some(_) if key.is_secret() => None,
                 Some(raw) => match parse::check(key, raw) {
                     Ok(value) => Some(reader.without_duplicates(key.name, value)),
                     Err(problem) => {
@@ -274,6 +295,43 @@ impl<'a> Reader<'a> {
                 "sasl.mechanism",
                 "must not be empty while security.protocol is SASL_PLAINTEXT or SASL_SSL",
             );
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(&mut self) -> Option<Arc<rustls::ClientConfig>> {
+        if !self.features("security.protocol").contains(&"tls") {
+            if self.given.tls.is_some() {
+                let protocol = self.text("security.protocol").unwrap_or_default();
+                let text = format!(
+                    "a TLS configuration was given and has no effect: security.protocol is {protocol}"
+                );
+                self.notices.push((Level::Info, text));
+            }
+            return None;
+        }
+        if let Some(config) = &self.given.tls {
+            let given =
+                |key: &&keys::Key| key.name.starts_with("ssl.") && self.given.text(key.name).is_some();
+            let beside: Vec<&str> = keys::all().filter(given).map(|key| key.name).collect();
+            let config = Arc::clone(config);
+            for name in beside {
+                self.refuse(
+                    name,
+                    "must not be set beside ProducerConfig::tls_config, which stands for all of ssl.*",
+                );
+            }
+            return Some(config);
+        }
+        match tls::build(self) {
+            Ok((config, warnings)) => {
+                self.notices.extend(warnings.into_iter().map(|text| (Level::Warn, text)));
+                Some(config)
+            }
+            Err(problems) => {
+                problems.into_iter().for_each(|(name, problem)| self.refuse(name, problem));
+                None
+            }
         }
     }
 
@@ -454,6 +512,22 @@ impl<'a> Reader<'a> {
         let value = self.given.shown(name).unwrap_or_default();
         let problem = ConfigProblem { name: name.to_owned(), value, problem: problem.into() };
         self.problems.push(problem);
+    }
+}
+
+#[cfg(feature = "tls")]
+impl tls::Wishes for Reader<'_> {
+    fn text(&self, name: &str) -> Option<&str> {
+        let given = keys::java_trim(self.given.text(name)?);
+        // An empty location is that of no file; an empty algorithm says something.
+        (!given.is_empty() || name == "ssl.endpoint.identification.algorithm").then_some(given)
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        match self.value(name) {
+            Some(Value::List(entries)) => entries.clone(),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -833,7 +907,10 @@ mod tests {
             }
             let found = problems(&[(name, value)]);
             assert!(found[0].starts_with(&format!("{name}={value}: needs the feature")), "{found:?}");
-            assert!(features.iter().all(|feature| found[0].contains(&format!("`{feature}`"))), "{found:?}");
+            let is_here =
+                |name: &str| keys::FEATURES.iter().any(|f| f.name == name && f.written && f.enabled);
+            let named = |feature: &&str| is_here(feature) || found[0].contains(&format!("`{feature}`"));
+            assert!(features.iter().all(named), "{found:?}");
         }
         let found = problems(&[("security.protocol", "SASL_SSL"), ("sasl.mechanism", "")]);
         assert!(

@@ -28,6 +28,8 @@ pub(super) struct Brokers<P> {
     pub(super) nodes: BTreeMap<i32, Broker<P>>,
     by_conn: HashMap<ConnId, i32>,
     next_conn: u64,
+    /// Whether any broker ever answered.
+    ever_ready: bool,
 }
 
 pub(super) struct Broker<P> {
@@ -45,6 +47,10 @@ pub(super) struct Broker<P> {
     pub(super) throttled_until: Option<Instant>,
     /// The newest version of ApiVersions that it understands, as far as is known.
     pub(super) greets_in: i16,
+    /// Why it does not let us in, until it does.
+    pub(super) refusal: Option<Arc<str>>,
+    /// How often in a row it closed a connection on which it never answered.
+    silent_ends: u32,
     /// In the newest metadata, or a bootstrap address while those count.
     pub(super) listed: bool,
 }
@@ -196,6 +202,8 @@ impl<P> Broker<P> {
             last_attempt: None,
             throttled_until: None,
             greets_in: ApiKey::ApiVersions.max_version(),
+            refusal: None,
+            silent_ends: 0,
             listed: true,
         }
     }
@@ -257,7 +265,8 @@ fn waiting_writes<P>(session: &Session<P>) -> usize {
 
 impl<P> Brokers<P> {
     pub(super) fn new(bootstrap: &[(String, u16)]) -> Self {
-        let mut brokers = Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0 };
+        let mut brokers =
+            Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0, ever_ready: false };
         for (i, (host, port)) in bootstrap.iter().enumerate() {
             let node = -1 - i as i32;
             brokers.nodes.insert(node, Broker::new(host.as_str().into(), *port, node, None));
@@ -417,6 +426,9 @@ impl<P> Brokers<P> {
         broker.failures = 0;
         broker.setup_failures = 0;
         broker.retry_at = None;
+        broker.refusal = None;
+        broker.silent_ends = 0;
+        self.ever_ready = true;
         broker.link = match std::mem::replace(&mut broker.link, Link::Down) {
             Link::ExpectApiVersions { mut session, .. } => {
                 session.versions = versions;
@@ -455,6 +467,30 @@ impl<P> Brokers<P> {
         Some(Lost { node, requests, label: Arc::clone(&broker.label) })
     }
 
+    /// Counts a connection that the other side closed without an answer. Says whether that is to be taken for an answer:
+    /// a plaintext port has no other one to the beginning of TLS. Once any broker answered, it is rather one that is
+    /// being restarted behind a balancer.
+    pub(super) fn closed_without_answer(&mut self, conn: ConnId) -> bool {
+        let broker = self.by_conn.get(&conn).and_then(|node| self.nodes.get_mut(node));
+        let Some(broker) = broker.filter(|broker| matches!(broker.link, Link::ExpectApiVersions { .. }))
+        else {
+            return false;
+        };
+        broker.silent_ends = broker.silent_ends.saturating_add(1);
+        broker.silent_ends >= TELLING_SILENCES && !self.ever_ready
+    }
+
+    /// Why nobody can be asked anything, if all there are were tried in vain and at least one does not let us in.
+    pub(super) fn refusal_of_all(&self) -> Option<Arc<str>> {
+        let mut listed = self.nodes.values().filter(|broker| broker.listed);
+        let mut refusal = None;
+        let in_vain = listed.all(|broker| {
+            refusal = refusal.take().or_else(|| broker.refusal.clone());
+            matches!(broker.link, Link::Down) && broker.failures > 0
+        });
+        refusal.filter(|_| in_vain)
+    }
+
     /// Connections whose time for dialing, for answering or for being idle is over, and why.
     pub(super) fn overdue(&self, now: Instant, max_idle: Option<Duration>) -> Vec<(ConnId, Overdue)> {
         self.nodes
@@ -489,6 +525,9 @@ fn makes_sense(broker: &BrokerAnswer) -> bool {
         && (1..=255).contains(&broker.host.len())
         && !broker.host.contains('\0')
 }
+
+/// So often a broker that is just being started would not be met in a row.
+const TELLING_SILENCES: u32 = 3;
 
 /// What a lost connection leaves behind.
 pub(super) struct Lost<P> {

@@ -44,7 +44,7 @@ use crate::{
     wire::{
         api::ApiKey,
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
-        frame,
+        frame::{self, FrameError},
         init_producer_id::{InitProducerIdRequest, InitProducerIdResponse},
         metadata::{MetadataRequest, MetadataResponse},
         primitives::{DecodeError, Reader, Uuid},
@@ -64,6 +64,21 @@ pub(crate) enum Action {
     Complete(CompletedBatch),
     /// A flush is done; answer it after the callbacks that were handed over before it.
     Answer(Promise),
+}
+
+/// How a connection ended or failed to come about, as far as that says something about the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It broke, or nobody could be reached.
+    Broken,
+    /// The other side closed it, before the handshake of TLS was over if that is spoken.
+    Closed,
+    /// The other side does not let us in, or must not be trusted; the next time it will be the same.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "without TLS nobody but the engine finds that out")
+    )]
+    Refused,
 }
 
 /// A request on its way to a socket: `head` with `bodies` put in at the positions given.
@@ -251,9 +266,18 @@ impl Engine {
     }
 
     /// A dial failed or a connection ended; `cause` says why and where.
-    pub(crate) fn handle_disconnected(&mut self, now: Instant, conn: ConnId, cause: String) {
+    pub(crate) fn handle_disconnected(&mut self, now: Instant, conn: ConnId, ending: Ending, cause: String) {
         self.woken(now);
-        self.lose(now, conn, &cause);
+        let refused = match ending {
+            Ending::Broken => false,
+            Ending::Closed => self.settings.is_tls() && self.brokers.closed_without_answer(conn),
+            Ending::Refused => true,
+        };
+        if refused {
+            self.refused(now, conn, &cause);
+        } else {
+            self.lose(now, conn, &cause);
+        }
     }
 
     pub(crate) fn handle_received(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
@@ -279,6 +303,11 @@ impl Engine {
                     if self.session(conn).is_none_or(|s| s.in_flight.is_empty() && !s.frames.is_mid_frame()) {
                         return;
                     }
+                }
+                Err(error @ FrameError::Tls) => {
+                    self.actions.push_back(Action::HangUp { conn });
+                    self.refused(now, conn, &error.to_string());
+                    return;
                 }
                 Err(error) => {
                     self.hang_up(now, conn, &error.to_string());
@@ -748,7 +777,25 @@ impl Engine {
         // hangs up.
         self.metadata.want_newer(now);
         self.note_metadata_error(format!("no connection to {}: {cause}", lost.label));
+        if let Some(reason) = self.brokers.refusal_of_all() {
+            self.metadata.note_rejection(reason.to_string());
+            self.publish();
+        }
         self.dirty = true;
+    }
+
+    /// A broker does not let us in, or must not be trusted. That is no matter of time: what only it could take fails at
+    /// once, and so does whoever waits for metadata, once nobody else is left to ask. It is tried again as long as
+    /// somebody has a use for it, since the cause can be mended at the other end.
+    fn refused(&mut self, now: Instant, conn: ConnId, cause: &str) {
+        let Some(node) = self.brokers.node_of(conn) else { return };
+        let Some(broker) = self.brokers.get(node) else { return };
+        let reason: Arc<str> = format!("{}: {cause}", broker.label).into();
+        if broker.refusal.replace(Arc::clone(&reason)).as_deref() != Some(&*reason) {
+            log::error!("a broker cannot be used: {reason}");
+        }
+        self.lose(now, conn, cause);
+        self.fail_led_by(now, node, &DeliveryCause::Rejected { reason });
     }
 
     fn session(&mut self, conn: ConnId) -> Option<&mut broker::Session<Purpose>> {

@@ -11,6 +11,8 @@
 mod callbacks;
 mod connection;
 mod dial;
+#[cfg(feature = "tls")]
+mod tls;
 mod token;
 
 use std::{
@@ -27,13 +29,13 @@ use mio::{Events, Poll, Waker};
 
 use self::{
     callbacks::Callbacks,
-    connection::Connection,
-    dial::{Dialer, Outcome, SocketOptions, system_lookup},
+    connection::{Connection, Security},
+    dial::{Dialer, Outcome, Peer, SocketOptions, system_lookup},
     token::{WAKER, token},
 };
 use crate::{
     config::Settings,
-    engine::{Action, ConnId, Engine},
+    engine::{Action, ConnId, Ending, Engine},
     error::panic_text,
     handoff::{
         Awaited, Bell, CallbackScope, Command, End, Hub, HubConfig, HubReceiver, LANES, Level, Promise,
@@ -102,8 +104,17 @@ pub(crate) fn start(
         move || {
             let new = || {
                 let abort_on_hang_up = settings.acks != 0;
+                let security = Security::of(&settings);
                 let engine = Engine::new(settings, Arc::clone(&hub), seed, read_clock());
-                Sender::new(engine, receiver, Arc::clone(&callbacks), poll, dialer, abort_on_hang_up)
+                Sender::new(
+                    engine,
+                    receiver,
+                    Arc::clone(&callbacks),
+                    poll,
+                    dialer,
+                    security,
+                    abort_on_hang_up,
+                )
             };
             live_and_die(new, &hub);
             promise_settled.fulfil();
@@ -180,6 +191,7 @@ struct Sender {
     poll: Poll,
     dialer: Dialer,
     connections: HashMap<ConnId, Connection>,
+    security: Security,
     /// Whether what the kernel has not sent yet is lost when the engine hangs up: yes, unless nobody would ever learn
     /// that it was.
     abort_on_hang_up: bool,
@@ -205,6 +217,7 @@ impl Sender {
         callbacks: Arc<Callbacks>,
         poll: Poll,
         dialer: Dialer,
+        security: Security,
         abort_on_hang_up: bool,
     ) -> Self {
         Self {
@@ -214,6 +227,7 @@ impl Sender {
             poll,
             dialer,
             connections: HashMap::new(),
+            security,
             abort_on_hang_up,
             deadline: None,
             next_steal: read_clock(),
@@ -269,15 +283,20 @@ impl Sender {
         while let Some((conn, outcome)) = self.dialer.poll_outcome() {
             match outcome {
                 Outcome::Connected(stream, peer) => {
-                    match Connection::new(stream, peer, self.poll.registry(), token(conn)) {
+                    let registry = self.poll.registry();
+                    match Connection::new(stream, peer, &self.security, registry, token(conn)) {
                         Ok(connection) => {
                             self.connections.insert(conn, connection);
+                            // The handshake has to be begun, if there is one.
+                            self.unwritten.push(conn);
                             self.engine.handle_connected(now, conn);
                         }
-                        Err(e) => self.engine.handle_disconnected(now, conn, e.to_string()),
+                        Err(e) => self.engine.handle_disconnected(now, conn, ending_of(&e), e.to_string()),
                     }
                 }
-                Outcome::Failed(cause) => self.engine.handle_disconnected(now, conn, cause),
+                Outcome::Failed(cause) => {
+                    self.engine.handle_disconnected(now, conn, Ending::Broken, cause);
+                }
             }
         }
     }
@@ -392,22 +411,30 @@ impl Sender {
     fn receive(&mut self, now: Instant, conn: ConnId) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let mut received = 0;
-        let cause = loop {
+        let end = loop {
             if received >= MAX_BYTES_PER_TURN {
                 self.unread.push(conn);
-                return;
+                break None;
             }
             match connection.read(&mut self.buffer) {
-                Ok(0) => break format!("{} closed the connection", connection.peer()),
+                Ok(0) => {
+                    break Some((Ending::Closed, format!("{} closed the connection", connection.peer())));
+                }
                 Ok(n) => {
                     received += n;
                     self.engine.handle_received(now, conn, &self.buffer[..n]);
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) => break format!("the connection to {} broke: {e}", connection.peer()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break None,
+                Err(e) => {
+                    break Some((ending_of(&e), broken(&e, connection.peer())));
+                }
             }
         };
-        self.lose(now, conn, cause);
+        match end {
+            Some((ending, cause)) => self.lose(now, conn, ending, cause),
+            None if connection.wants_to_write() => self.unwritten.push(conn),
+            None => {}
+        }
     }
 
     fn write(&mut self, now: Instant, conn: ConnId) {
@@ -417,18 +444,18 @@ impl Sender {
             self.engine.handle_written(now, conn);
         }
         if let Err(e) = outcome {
-            let cause = format!("the connection to {} broke: {e}", connection.peer());
+            let cause = broken(&e, connection.peer());
             // A broker that answers and then closes has answered.
             self.receive(now, conn);
-            self.lose(now, conn, cause);
+            self.lose(now, conn, ending_of(&e), cause);
         }
     }
 
     /// Unless the connection is lost already.
-    fn lose(&mut self, now: Instant, conn: ConnId, cause: String) {
+    fn lose(&mut self, now: Instant, conn: ConnId, ending: Ending, cause: String) {
         if self.forget(conn).is_some() {
             log::debug!("{cause}");
-            self.engine.handle_disconnected(now, conn, cause);
+            self.engine.handle_disconnected(now, conn, ending, cause);
         }
     }
 
@@ -440,6 +467,8 @@ impl Sender {
             log::debug!("hung up on {}", connection.peer());
             if self.abort_on_hang_up {
                 connection.abort();
+            } else {
+                connection.close();
             }
         }
     }
@@ -448,6 +477,24 @@ impl Sender {
         let connection = self.connections.remove(&conn)?;
         self.dialer.handle_lost(connection.peer(), connection.heard());
         Some(connection)
+    }
+}
+
+#[cfg(feature = "tls")]
+fn ending_of(error: &io::Error) -> Ending {
+    tls::ending_of(error)
+}
+
+#[cfg(not(feature = "tls"))]
+fn ending_of(_: &io::Error) -> Ending {
+    Ending::Broken
+}
+
+/// Who turns us away is named by whoever tells of it.
+fn broken(error: &io::Error, peer: &Peer) -> String {
+    match ending_of(error) {
+        Ending::Refused => error.to_string(),
+        _ => format!("the connection to {peer} broke: {error}"),
     }
 }
 

@@ -19,12 +19,15 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use self::wire::Wire;
 use super::{
     Api, Batch, Fault, Injection, Record,
     audit::MAX_IN_FLIGHT,
     model::{ClusterModel, ModelConfig, Reaction},
 };
 use crate::ErrorCode;
+
+mod wire;
 
 /// A Kafka cluster on loopback sockets, for tests. Ends with its last use: dropping it closes every socket.
 ///
@@ -53,7 +56,7 @@ impl Cluster {
 
     /// Starts with other settings than those of [`start`](Self::start).
     pub fn builder() -> ClusterBuilder {
-        ClusterBuilder { config: ModelConfig::default(), topics: Vec::new(), versions: Vec::new() }
+        ClusterBuilder::default()
     }
 
     /// The addresses of all brokers, for `bootstrap.servers`: `127.0.0.1:40001,127.0.0.1:40002`.
@@ -302,12 +305,13 @@ impl fmt::Debug for Cluster {
 }
 
 /// The settings of a [`Cluster`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use = "a cluster runs once it is started"]
 pub struct ClusterBuilder {
     config: ModelConfig,
     topics: Vec<(String, i32)>,
     versions: Vec<(Api, RangeInclusive<i16>)>,
+    security: wire::Security,
 }
 
 impl ClusterBuilder {
@@ -366,6 +370,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Has every broker speak TLS, for `security.protocol=SSL`. The certificate has to be for 127.0.0.1.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: impl Into<Arc<rustls::ServerConfig>>) -> Self {
+        self.security.tls = Some(config.into());
+        self
+    }
+
     /// Where topic ids come from, 0 by default. The same seed gives the same ids.
     pub fn seed(mut self, seed: u64) -> Self {
         self.config.seed = seed;
@@ -395,8 +406,12 @@ impl ClusterBuilder {
             state.brokers.insert(node, broker);
             listeners.push((node, listener));
         }
-        let shared =
-            Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), started: Instant::now() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            started: Instant::now(),
+            security: self.security,
+        });
         // From here on a failure drops the cluster, which ends what has been started.
         let cluster = Cluster { shared };
         let mut state = cluster.shared.lock();
@@ -414,6 +429,7 @@ struct Shared {
     /// Something happened that somebody waits for: a stall ended, a socket was shut down, a request was handled.
     changed: Condvar,
     started: Instant,
+    security: wire::Security,
 }
 
 struct State {
@@ -531,6 +547,7 @@ impl Shared {
         // The connection is made inside of its thread: it locks the state when it is dropped.
         let spawned = self.spawn(state, format!("kafka-testing-{node}-{number}"), move || {
             let (inbox, outbox) = (Inbox::default(), VecDeque::new());
+            let stream = Wire::new(stream, &shared.security);
             Connection { shared, node, number, stream, inbox, outbox }.serve();
         });
         if spawned.is_err() {
@@ -569,7 +586,7 @@ struct Connection {
     shared: Arc<Shared>,
     node: i32,
     number: u64,
-    stream: TcpStream,
+    stream: Wire,
     inbox: Inbox,
     /// Responses that are not due yet, in the order in which they leave.
     outbox: VecDeque<Outgoing>,
@@ -587,7 +604,7 @@ struct Ended;
 
 impl Connection {
     fn serve(mut self) {
-        let _ = self.stream.set_nodelay(true);
+        let _ = self.stream.socket().set_nodelay(true);
         while self.turn().is_ok() {}
     }
 
@@ -657,8 +674,8 @@ impl Connection {
     /// Reads until the other side closes, or this one is shut down: a socket that is closed with unread bytes resets
     /// the connection, and that may destroy what was just sent.
     fn close_gently(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
-        let _ = self.stream.set_read_timeout(None);
+        let _ = self.stream.socket().shutdown(Shutdown::Write);
+        let _ = self.stream.socket().set_read_timeout(None);
         let _ = io::copy(&mut self.stream, &mut io::sink());
     }
 
@@ -670,7 +687,7 @@ impl Connection {
         };
         let timeout = self.outbox.front().map(wait);
         if timeout.is_some() || self.inbox.has_timeout {
-            self.stream.set_read_timeout(timeout).map_err(|_| Ended)?;
+            self.stream.socket().set_read_timeout(timeout).map_err(|_| Ended)?;
             self.inbox.has_timeout = timeout.is_some();
         }
         match self.stream.read(self.inbox.room()) {

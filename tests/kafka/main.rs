@@ -19,7 +19,10 @@ mod frozen;
 mod harness;
 mod main_job;
 mod memory;
+#[path = "../pki/mod.rs"]
+mod pki;
 mod quota;
+mod security;
 mod sending;
 mod shapes;
 mod the_tools;
@@ -82,10 +85,12 @@ fn main() -> ExitCode {
             frozen::all_brokers_for_longer_than_the_delivery_timeout,
         ),
     ];
+    cases.extend(security::cases(SECURED));
     cases.extend(chaos::cases(THREE));
     cases.extend(versions::cases());
     harness::run(cases)
 }
 
-const ONE: Spec = Spec { nodes: 1, version: "4.3.1", props: &[] };
-const THREE: Spec = Spec { nodes: 3, version: "4.3.1", props: &[] };
+const ONE: Spec = Spec { nodes: 1, version: "4.3.1", props: &[], secured: false };
+const THREE: Spec = Spec { nodes: 3, version: "4.3.1", props: &[], secured: false };
+const SECURED: Spec = Spec { secured: true, ..ONE };

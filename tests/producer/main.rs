@@ -24,6 +24,8 @@ mod interceptors;
 mod memory;
 mod partitions;
 mod peers;
+#[path = "../pki/mod.rs"]
+mod pki;
 mod proxy;
 mod resources;
 mod serializers;
@@ -32,3 +34,4 @@ mod sizes;
 mod storms;
 mod streams;
 mod threads;
+mod tls;

@@ -702,7 +702,7 @@ impl World {
         self.note(conn);
         self.tell(|| format!("{conn}: {cause}"));
         let now = self.instant();
-        self.wake().handle_disconnected(now, ConnId(conn), cause.into());
+        self.wake().handle_disconnected(now, ConnId(conn), crate::engine::Ending::Broken, cause.into());
     }
 
     fn connect(&mut self, conn: u64, node: i32) {

@@ -1,0 +1,142 @@
+//! Every way into a broker, with every codec, read back by Java's consumer over another way; and what is said to those
+//! who are not let in.
+
+use std::time::{Duration, Instant};
+
+use kafka_producer::{Producer, ProducerConfig, ProducerRecord, SendErrorKind};
+
+use crate::{
+    harness::{Case, Cluster, Spec, owned},
+    sending::{assert_all_arrived_once, places},
+};
+
+pub(crate) fn cases(secured: Spec) -> Vec<Case> {
+    vec![
+        owned(secured, "security::every_way_in_with_every_codec", every_way_in_with_every_codec),
+        owned(secured, "security::who_is_not_let_in_learns_why", who_is_not_let_in_learns_why),
+    ]
+}
+
+type Settings = Vec<(&'static str, String)>;
+
+fn build(settings: &Settings) -> Producer {
+    let config =
+        settings.iter().fold(ProducerConfig::new(""), |config, (name, value)| config.set(name, value));
+    Producer::new(config).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// What is right for a listener.
+fn way_in(cluster: &Cluster, listener: &'static str) -> Settings {
+    let keys = cluster.keys();
+    let mut settings = vec![("bootstrap.servers", keys.bootstrap(listener))];
+    settings.extend([
+        ("security.protocol", "SSL".to_owned()),
+        ("ssl.truststore.certificates", keys.authority.certificate.clone()),
+    ]);
+    if listener == "MTLS" {
+        settings.extend([
+            ("ssl.keystore.certificate.chain", keys.client.certificate.clone()),
+            ("ssl.keystore.key", keys.client.key.clone()),
+        ]);
+    }
+    settings
+}
+
+fn every_way_in_with_every_codec(cluster: &mut Cluster) {
+    let ways = [way_in(cluster, "SSL"), way_in(cluster, "MTLS")];
+    let mut sent = Vec::new();
+    for (place, way) in ways.iter().enumerate() {
+        for codec in CODECS {
+            let topic = cluster.kafka().create_topic(&format!("way-{place}-{codec}"), 2, &[]);
+            let mut settings = way.clone();
+            settings.push(("compression.type", (*codec).to_owned()));
+            let producer = build(&settings);
+            let send = |n: usize| {
+                let (key, value) = ((n % 100).to_string(), n.to_string());
+                let record =
+                    ProducerRecord::new(&topic, &value).key(&key).header("wish", &"apples ".repeat(n % 50));
+                producer.send(record).unwrap_or_else(|error| panic!("{topic}: {error}"))
+            };
+            let places = places((0..RECORDS).map(send).collect());
+            producer.close().expect("everything is acknowledged");
+            sent.push((topic, *codec, places));
+        }
+    }
+    for (topic, codec, places) in sent {
+        assert_all_arrived_once(cluster.kafka(), &topic, &places);
+        for batch in cluster.dump_logs(1, &topic).values().flatten() {
+            assert!(batch.is_valid && batch.codec == codec, "{topic}: {batch:?}");
+        }
+    }
+}
+
+fn who_is_not_let_in_learns_why(cluster: &mut Cluster) {
+    let topic = cluster.kafka().create_topic("refusals", 1, &[]);
+    let stranger = cluster.keys().stranger.clone();
+    let with = |listener, changes: &[(&'static str, &str)]| {
+        let mut settings = way_in(cluster, listener);
+        settings.extend(changes.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        settings
+    };
+    let plaintext = cluster.kafka().bootstrap().to_owned();
+    let cases: Vec<(&str, Settings, &[&str])> = vec![
+        (
+            "unknown authority",
+            with("SSL", &[("ssl.truststore.certificates", &stranger.certificate)]),
+            &["no authority that is trusted", "ssl.truststore.location"],
+        ),
+        ("expired certificate", with("EXPIRED", &[]), &["expired"]),
+        (
+            "wrong host name",
+            with("ELSEWHERE", &[]),
+            &["somebody else", "ssl.endpoint.identification.algorithm"],
+        ),
+        (
+            "no client certificate",
+            with("MTLS", &[("ssl.keystore.key", ""), ("ssl.keystore.certificate.chain", "")]),
+            &["ssl.keystore.location"],
+        ),
+        (
+            "somebody else's client certificate",
+            with(
+                "MTLS",
+                &[
+                    ("ssl.keystore.key", &stranger.key),
+                    ("ssl.keystore.certificate.chain", &stranger.certificate),
+                ],
+            ),
+            &["ssl.keystore.location"],
+        ),
+        (
+            "TLS to a plaintext port",
+            with("SSL", &[("bootstrap.servers", &plaintext)]),
+            &["security.protocol"],
+        ),
+        (
+            "plaintext to a TLS port",
+            with("SSL", &[("security.protocol", "PLAINTEXT")]),
+            &["TLS server", "security.protocol"],
+        ),
+    ];
+    for (what, mut settings, parts) in cases {
+        // Far longer than the test may take: what ends the wait is an answer.
+        settings.push(("max.block.ms", "600000".into()));
+        let producer = build(&settings);
+        let began = Instant::now();
+        let error = producer.send(ProducerRecord::new(&topic, "v")).expect_err(what);
+        let (text, elapsed) = (error.to_string(), began.elapsed());
+        println!("{what}, after {} ms: {text}", elapsed.as_millis());
+        assert!(matches!(error.kind(), SendErrorKind::Rejected { .. }), "{what}: {error:?}");
+        assert!(elapsed < LONG, "{what}: {elapsed:?}");
+        assert!(
+            parts.iter().all(|part| text.contains(part)) && text.contains("127.0.0.1:"),
+            "{what}: {text}"
+        );
+    }
+}
+
+const CODECS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
+
+const RECORDS: usize = 300;
+
+const LONG: Duration = Duration::from_secs(60);
