@@ -1,5 +1,17 @@
 //! Base64 (RFC 4648): PEM, SCRAM and tokens speak it.
 
+/// The standard alphabet, padded.
+#[cfg(feature = "sasl")]
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    encode_with(bytes, STANDARD, true)
+}
+
+/// The alphabet of URLs, without padding, as in a JWT.
+#[cfg(feature = "sasl")]
+pub(crate) fn encode_url(bytes: &[u8]) -> String {
+    encode_with(bytes, URL, false)
+}
+
 /// Reads the standard alphabet. `None`: this is not Base64 with its padding.
 pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let digits = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
@@ -7,6 +19,29 @@ pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     decode_with(digits, STANDARD)
+}
+
+/// Reads the alphabet of URLs without padding.
+#[cfg(test)]
+pub(crate) fn decode_url(text: &[u8]) -> Option<Vec<u8>> {
+    decode_with(text, URL)
+}
+
+#[cfg(feature = "sasl")]
+fn encode_with(bytes: &[u8], alphabet: &[u8; 64], padded: bool) -> String {
+    // Reserved once: what grows leaves copies behind, and this may be a secret.
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for place in 0..4 {
+            if place <= group.len() {
+                text.push(char::from(alphabet[(bits >> (18 - 6 * place)) as usize & 63]));
+            } else if padded {
+                text.push('=');
+            }
+        }
+    }
+    text
 }
 
 fn decode_with(digits: &[u8], alphabet: &[u8; 64]) -> Option<Vec<u8>> {
@@ -26,6 +61,8 @@ fn decode_with(digits: &[u8], alphabet: &[u8; 64]) -> Option<Vec<u8>> {
 }
 
 const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+#[cfg(any(feature = "sasl", test))]
+const URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 #[cfg(test)]
 mod tests {
@@ -42,8 +79,15 @@ mod tests {
             ("fooba", "Zm9vYmE="),
             ("foobar", "Zm9vYmFy"),
         ] {
+            assert_eq!(encode(plain.as_bytes()), padded);
+            assert_eq!(encode_url(plain.as_bytes()), padded.trim_end_matches('='));
             assert_eq!(decode(padded.as_bytes()).unwrap(), plain.as_bytes());
+            assert_eq!(decode_url(padded.trim_end_matches('=').as_bytes()).unwrap(), plain.as_bytes());
         }
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(decode(encode(&all).as_bytes()).unwrap(), all);
+        assert_eq!(decode_url(encode_url(&all).as_bytes()).unwrap(), all);
+        assert!(encode(&all).contains(['+', '/']) && encode_url(&all).contains(['-', '_']));
     }
 
     #[test]
@@ -51,5 +95,6 @@ mod tests {
         for text in ["A", "AB", "AB=", "AB=C", "ABC!", "AB C", "ABCDE===", "====", "A===", "Zm9v\n"] {
             assert_eq!(decode(text.as_bytes()), None, "{text:?}");
         }
+        assert_eq!(decode_url(b"AAAAA"), None);
     }
 }

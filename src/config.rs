@@ -474,6 +474,46 @@ impl ProducerConfig {
         self.set_to("security.protocol", protocol)
     }
 
+    /// A user and a password, for `sasl.mechanism=PLAIN`. They travel as they are: use it inside TLS
+    /// ([`SecurityProtocol::SaslSsl`]). Property `sasl.jaas.config`.
+    #[cfg(feature = "sasl")]
+    #[must_use]
+    pub fn sasl_plain(self, user: &str, password: &str) -> Self {
+        self.set("sasl.mechanism", "PLAIN")
+            .set("sasl.jaas.config", &crate::sasl::jaas::entry("PlainLoginModule", user, password))
+    }
+
+    /// A user and a password, for `sasl.mechanism=SCRAM-SHA-256`. Property `sasl.jaas.config`.
+    #[cfg(feature = "sasl")]
+    #[must_use]
+    pub fn sasl_scram_sha_256(self, user: &str, password: &str) -> Self {
+        self.set("sasl.mechanism", "SCRAM-SHA-256")
+            .set("sasl.jaas.config", &crate::sasl::jaas::entry("ScramLoginModule", user, password))
+    }
+
+    /// A user and a password, for `sasl.mechanism=SCRAM-SHA-512`. Property `sasl.jaas.config`.
+    #[cfg(feature = "sasl")]
+    #[must_use]
+    pub fn sasl_scram_sha_512(self, user: &str, password: &str) -> Self {
+        self.set("sasl.mechanism", "SCRAM-SHA-512")
+            .set("sasl.jaas.config", &crate::sasl::jaas::entry("ScramLoginModule", user, password))
+    }
+
+    /// Tokens for `sasl.mechanism=OAUTHBEARER`. Property `sasl.login.callback.handler.class` in Java.
+    ///
+    /// The callback is asked whenever a connection is authenticated, and again before its session ends, on a thread of
+    /// its own: it may take its time, within `socket.connection.setup.timeout.ms`. A token that is still good may be
+    /// given again.
+    #[cfg(feature = "sasl")]
+    #[must_use]
+    pub fn sasl_oauthbearer(
+        mut self,
+        token: impl Fn() -> Result<crate::OAuthBearerToken, crate::BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        self.given.token = Some(Arc::new(token));
+        self.set("sasl.mechanism", "OAUTHBEARER")
+    }
+
     /// A TLS configuration of the application's own, in place of all `ssl.*` settings: keys in hardware, certificates
     /// that are checked in another way. Java's `ssl.engine.factory.class`.
     ///

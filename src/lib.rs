@@ -36,7 +36,7 @@
 //! | `testing` | [`testing`]: a Kafka cluster on loopback sockets inside the test's own process |
 //! | `gzip` `snappy` `lz4` `zstd` | `compression.type`: each a codec, in pure Rust |
 //! | `tls` | `security.protocol=SSL`: encryption, and certificates for brokers and clients |
-//! | `sasl` | `security.protocol=SASL_SSL` and `SASL_PLAINTEXT`; declared, not written yet: the setting is an error that says so |
+//! | `sasl` | `security.protocol=SASL_SSL` and `SASL_PLAINTEXT`: PLAIN, SCRAM and OAUTHBEARER |
 //! | `full` | all of them except `testing` |
 //!
 //! # Logging
@@ -64,6 +64,8 @@ mod net;
 mod partitioner;
 mod producer;
 mod record;
+#[cfg(feature = "sasl")]
+mod sasl;
 mod serializer;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -80,6 +82,8 @@ mod pages {
     mod testing {}
 }
 
+#[cfg(feature = "sasl")]
+pub use crate::sasl::OAuthBearerToken;
 #[cfg(feature = "json")]
 pub use crate::serializer::JsonSerializer;
 pub use crate::{

@@ -52,7 +52,7 @@ impl Floor {
                 "record" | "config" | "serializer" | "partitioner" | "interceptor" | "delivery" | "metrics",
                 _,
             ) => Self::VocabularyAndHandoff,
-            ("handoff", _) => Self::VocabularyAndHandoff,
+            ("handoff" | "sasl", _) => Self::VocabularyAndHandoff,
             ("wire", _) => Self::Wire,
             ("engine", _) => Self::Engine,
             ("net", _) => Self::Net,
@@ -189,9 +189,9 @@ fn leans_on_a_sibling(import: &Import) -> Option<String> {
         Some(inside.to_string())
     };
     let (from, to) = (room(&import.from)?, room(&import.to)?);
-    let composes = ["mod", "produce"].contains(&&*from);
+    let composes = ["mod", "produce", "login"].contains(&&*from);
     (!composes && to != "mod" && from != to).then(|| {
-        format!("{import}: siblings in engine/ do not import siblings; mod.rs and produce.rs compose them")
+        format!("{import}: siblings in engine/ do not import siblings; mod.rs, produce.rs and login.rs compose them")
     })
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Given {
     pub(super) unknown: Vec<(String, String)>,
     pub(super) partitioner: Option<Arc<dyn Partitioner>>,
     pub(super) interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+    #[cfg(feature = "sasl")]
+    pub(super) token: Option<crate::sasl::TokenCallback>,
     #[cfg(feature = "tls")]
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
 }

@@ -1,10 +1,10 @@
 //! Brokers and the connections to them.
 //!
 //! ```text
-//!         dial             connected                  answered
-//!  Down ------> Dialing ------------> ExpectApiVersions ------> Ready
-//!   ^              |                          |                   |
-//!   +--------------+------- failed: back off -+-------------------+
+//!         dial             connected           versions are known, and who we are
+//!  Down ------> Dialing ------------> Opening -----------------------------------> Ready
+//!   ^              |                     |                                           |
+//!   +--------------+---- failed: back off +------------------------------------------+
 //! ```
 //!
 //! What a request is for is a stranger here: it is a value of type `P`, kept while the request is in flight and handed
@@ -16,6 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "sasl")]
+use crate::sasl::Waiting;
 use crate::wire::{
     api::ApiKey, api_versions::ApiVersionsResponse, frame::FrameReader, metadata::Broker as BrokerAnswer,
 };
@@ -57,12 +59,12 @@ pub(super) struct Broker<P> {
 
 pub(super) enum Link<P> {
     Down,
-    /// Dialing and the first answer share one time limit.
+    /// Dialing, the first answer and the proof of who we are share one time limit.
     Dialing {
         conn: ConnId,
         deadline: Instant,
     },
-    ExpectApiVersions {
+    Opening {
         session: Session<P>,
         deadline: Instant,
     },
@@ -76,8 +78,27 @@ pub(super) struct Session<P> {
     /// One entry for each request handed to the transport and not yet written; what expects no answer waits here.
     pub(super) unwritten: VecDeque<Unwritten<P>>,
     next_correlation: i32,
-    versions: Versions,
+    pub(super) versions: Versions,
     last_used: Instant,
+    #[cfg(feature = "sasl")]
+    pub(super) proof: Proof,
+}
+
+/// That we are who we say we are.
+#[cfg(feature = "sasl")]
+pub(super) enum Proof {
+    /// Nobody has asked for one yet.
+    Absent,
+    /// Nothing else is sent meanwhile.
+    Underway {
+        deadline: Instant,
+        /// What goes on when the broker has answered.
+        waiting: Option<Waiting>,
+        /// What the broker's last answer said about how long it will be good for; zero for ever.
+        lifetime: Duration,
+    },
+    /// After this time it must be given again before anything is sent.
+    Given { until: Option<Instant> },
 }
 
 pub(super) struct InFlight<P> {
@@ -104,6 +125,12 @@ pub(super) struct Versions {
 impl Versions {
     pub(super) fn new(answer: &ApiVersionsResponse) -> Self {
         Self { offered: answer.api_keys.clone() }
+    }
+
+    /// Whether a broker has this version of an API.
+    #[cfg(feature = "sasl")]
+    pub(super) fn offers(&self, api: ApiKey, version: i16) -> bool {
+        self.offered.iter().any(|&(key, min, max)| key == api.key() && (min..=max).contains(&version))
     }
 
     /// The newest version both sides know, or why there is none.
@@ -135,7 +162,33 @@ impl<P> Session<P> {
             next_correlation: 0,
             versions: Versions::default(),
             last_used: now,
+            #[cfg(feature = "sasl")]
+            proof: Proof::Absent,
         }
+    }
+
+    /// Whether the broker takes anything but a proof of who we are.
+    #[cfg(feature = "sasl")]
+    pub(super) fn may_send(&self, now: Instant) -> bool {
+        match self.proof {
+            Proof::Absent => true,
+            Proof::Underway { .. } => false,
+            Proof::Given { until } => until.is_none_or(|until| until > now),
+        }
+    }
+
+    #[cfg(not(feature = "sasl"))]
+    fn may_send(&self, _: Instant) -> bool {
+        true
+    }
+
+    /// By when the broker must be convinced.
+    fn proof_deadline(&self) -> Option<Instant> {
+        #[cfg(feature = "sasl")]
+        if let Proof::Underway { deadline, .. } = self.proof {
+            return Some(deadline);
+        }
+        None
     }
 
     pub(super) fn usable(&self, api: ApiKey, at_most: i16) -> Result<i16, String> {
@@ -163,6 +216,9 @@ impl<P> Session<P> {
     }
 
     fn overdue(&self, now: Instant, max_idle: Option<Duration>) -> Option<Overdue> {
+        if self.proof_deadline().is_some_and(|deadline| deadline <= now) {
+            return Some(Overdue::Setup);
+        }
         if let Some(oldest) = self.in_flight.front().filter(|r| r.deadline <= now) {
             return Some(Overdue::Request(oldest.api, now.saturating_duration_since(oldest.sent)));
         }
@@ -176,9 +232,9 @@ impl<P> Session<P> {
     fn next_deadline(&self, max_idle: Option<Duration>) -> Option<Instant> {
         let answer = self.in_flight.front().map(|r| r.deadline);
         let write = self.unwritten.front().map(|w| w.deadline);
-        match (answer, write) {
-            (None, None) => max_idle.map(|idle| self.last_used + idle),
-            (answer, write) => answer.into_iter().chain(write).min(),
+        match (answer, write, self.proof_deadline()) {
+            (None, None, None) => max_idle.map(|idle| self.last_used + idle),
+            (answer, write, proof) => answer.into_iter().chain(write).chain(proof).min(),
         }
     }
 }
@@ -210,7 +266,7 @@ impl<P> Broker<P> {
 
     pub(super) fn session(&mut self) -> Option<&mut Session<P>> {
         match &mut self.link {
-            Link::Ready(session) | Link::ExpectApiVersions { session, .. } => Some(session),
+            Link::Ready(session) | Link::Opening { session, .. } => Some(session),
             _ => None,
         }
     }
@@ -219,7 +275,7 @@ impl<P> Broker<P> {
         match &self.link {
             Link::Down => None,
             Link::Dialing { conn, .. } => Some(*conn),
-            Link::ExpectApiVersions { session, .. } | Link::Ready(session) => Some(session.conn),
+            Link::Opening { session, .. } | Link::Ready(session) => Some(session.conn),
         }
     }
 
@@ -233,7 +289,10 @@ impl<P> Broker<P> {
             return None;
         }
         match &mut self.link {
-            Link::Ready(session) if session.in_flight.len() + waiting_writes(session) < max_in_flight => {
+            Link::Ready(session)
+                if session.may_send(now)
+                    && session.in_flight.len() + waiting_writes(session) < max_in_flight =>
+            {
                 Some(session)
             }
             _ => None,
@@ -364,7 +423,7 @@ impl<P> Brokers<P> {
             }
             let last_attempt = broker.last_attempt;
             match &broker.link {
-                Link::Dialing { .. } | Link::ExpectApiVersions { .. } => dialing = true,
+                Link::Dialing { .. } | Link::Opening { .. } => dialing = true,
                 Link::Down if broker.may_dial(now) => {
                     if dialable.is_none_or(|(at, _)| last_attempt < at) {
                         dialable = Some((last_attempt, node));
@@ -392,7 +451,7 @@ impl<P> Brokers<P> {
     }
 
     pub(super) fn any_connecting(&self) -> bool {
-        self.nodes.values().any(|b| matches!(b.link, Link::Dialing { .. } | Link::ExpectApiVersions { .. }))
+        self.nodes.values().any(|b| matches!(b.link, Link::Dialing { .. } | Link::Opening { .. }))
     }
 
     /// Starts a dial; returns the connection's name and how long it may take, which depends on the failures in a row.
@@ -416,7 +475,7 @@ impl<P> Brokers<P> {
     pub(super) fn connected(&mut self, now: Instant, node: i32) -> Option<&mut Session<P>> {
         let broker = self.nodes.get_mut(&node)?;
         let Link::Dialing { conn, deadline } = broker.link else { return None };
-        broker.link = Link::ExpectApiVersions { session: Session::new(conn, now), deadline };
+        broker.link = Link::Opening { session: Session::new(conn, now), deadline };
         broker.session()
     }
 
@@ -430,7 +489,7 @@ impl<P> Brokers<P> {
         broker.silent_ends = 0;
         self.ever_ready = true;
         broker.link = match std::mem::replace(&mut broker.link, Link::Down) {
-            Link::ExpectApiVersions { mut session, .. } => {
+            Link::Opening { mut session, .. } => {
                 session.versions = versions;
                 session.last_used = now;
                 Link::Ready(session)
@@ -458,7 +517,7 @@ impl<P> Brokers<P> {
         }
         let mut requests = Vec::new();
         match std::mem::replace(&mut broker.link, Link::Down) {
-            Link::ExpectApiVersions { session, .. } | Link::Ready(session) => {
+            Link::Opening { session, .. } | Link::Ready(session) => {
                 requests.extend(session.in_flight.into_iter().map(|r| r.purpose));
                 requests.extend(session.unwritten.into_iter().filter_map(|w| w.purpose));
             }
@@ -472,8 +531,7 @@ impl<P> Brokers<P> {
     /// being restarted behind a balancer.
     pub(super) fn closed_without_answer(&mut self, conn: ConnId) -> bool {
         let broker = self.by_conn.get(&conn).and_then(|node| self.nodes.get_mut(node));
-        let Some(broker) = broker.filter(|broker| matches!(broker.link, Link::ExpectApiVersions { .. }))
-        else {
+        let Some(broker) = broker.filter(|broker| matches!(broker.link, Link::Opening { .. })) else {
             return false;
         };
         broker.silent_ends = broker.silent_ends.saturating_add(1);
@@ -497,7 +555,7 @@ impl<P> Brokers<P> {
             .values()
             .filter_map(|broker| match &broker.link {
                 Link::Dialing { conn, deadline } if *deadline <= now => Some((*conn, Overdue::Setup)),
-                Link::ExpectApiVersions { session, deadline } if *deadline <= now => {
+                Link::Opening { session, deadline } if *deadline <= now => {
                     Some((session.conn, Overdue::Setup))
                 }
                 Link::Ready(session) => session.overdue(now, max_idle).map(|overdue| (session.conn, overdue)),
@@ -511,7 +569,7 @@ impl<P> Brokers<P> {
         self.nodes
             .values()
             .filter_map(|broker| match &broker.link {
-                Link::Dialing { deadline, .. } | Link::ExpectApiVersions { deadline, .. } => Some(*deadline),
+                Link::Dialing { deadline, .. } | Link::Opening { deadline, .. } => Some(*deadline),
                 Link::Ready(session) => session.next_deadline(max_idle),
                 Link::Down => None,
             })

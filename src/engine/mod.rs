@@ -18,6 +18,8 @@ mod accumulator;
 mod backoff;
 mod broker;
 mod completion;
+#[cfg(feature = "sasl")]
+mod login;
 mod metadata;
 mod produce;
 #[cfg(test)]
@@ -56,6 +58,9 @@ use crate::{
 pub(crate) enum Action {
     /// Connect, trying every address of the host, within the time given.
     Dial { conn: ConnId, host: Arc<str>, port: u16, timeout: Duration },
+    /// Work out what a mechanism has to say next, where it disturbs nobody: `handle_login` takes the outcome.
+    #[cfg(feature = "sasl")]
+    Login { conn: ConnId, step: crate::sasl::Step },
     /// Write a request.
     Transmit { conn: ConnId, transmit: Transmit },
     /// Close a connection; nothing more is heard of it.
@@ -120,6 +125,10 @@ pub(crate) struct Engine {
 /// What a request in flight is for.
 pub(super) enum Purpose {
     ApiVersions,
+    #[cfg(feature = "sasl")]
+    SaslHandshake,
+    #[cfg(feature = "sasl")]
+    SaslAuthenticate,
     Metadata,
     InitProducerId,
     Produce(Vec<Sent>),
@@ -414,6 +423,8 @@ impl Engine {
         if self.accumulator.take_leaderless() {
             self.metadata.want(now);
         }
+        #[cfg(feature = "sasl")]
+        self.renew_logins(now);
         self.refresh_metadata(now);
         self.get_producer_id(now);
         self.send_ready(now);
@@ -562,6 +573,10 @@ impl Engine {
             Err(error) => Err((request.purpose, broken(request.api, &error))),
             Ok(_) => match request.purpose {
                 Purpose::ApiVersions => self.versions_answered(now, node, request.version, body),
+                #[cfg(feature = "sasl")]
+                Purpose::SaslHandshake => self.handshake_answered(now, conn, body),
+                #[cfg(feature = "sasl")]
+                Purpose::SaslAuthenticate => self.proof_answered(now, conn, request.version, body),
                 Purpose::Metadata => self.metadata_answered(now, node, request.version, body),
                 Purpose::InitProducerId => self.id_answered(now, node, request.version, body),
                 Purpose::Produce(sent) => self.produce_answered(now, node, request.version, body, sent),
@@ -593,13 +608,26 @@ impl Engine {
         if answer.error != ErrorCode::NONE {
             return Err((Purpose::ApiVersions, format!("it refused ApiVersions: {}", answer.error)));
         }
-        let pause = answer.throttle_time_ms;
-        self.brokers.negotiated(now, node, Versions::new(&answer));
+        let (pause, versions) = (answer.throttle_time_ms, Versions::new(&answer));
+        #[cfg(feature = "sasl")]
+        if self.settings.login.is_some()
+            && let Some(session) = self.brokers.get(node).and_then(|broker| broker.session())
+            && matches!(session.proof, broker::Proof::Absent)
+        {
+            session.versions = versions;
+            return self.begin_login(now, node);
+        }
+        self.opened(now, node, versions);
         self.throttle(now, node, version >= 2, pause);
+        Ok(())
+    }
+
+    /// The broker takes requests.
+    fn opened(&mut self, now: Instant, node: i32, versions: Versions) {
+        self.brokers.negotiated(now, node, versions);
         if let Some(broker) = self.brokers.get(node) {
             log::info!("connected to {}", broker.label);
         }
-        Ok(())
     }
 
     fn metadata_answered(&mut self, now: Instant, node: i32, version: i16, body: &[u8]) -> Answered {
@@ -668,6 +696,8 @@ impl Engine {
     fn give_up(&mut self, now: Instant, node: i32, purpose: Purpose, cause: &str) {
         match purpose {
             Purpose::ApiVersions => {}
+            #[cfg(feature = "sasl")]
+            Purpose::SaslHandshake | Purpose::SaslAuthenticate => {}
             Purpose::Metadata => self.metadata_failed(now),
             Purpose::InitProducerId => {
                 if let ProducerId::Requested { failures } = self.producer_id {
@@ -824,8 +854,7 @@ impl Engine {
     /// it is known: at a bootstrap address any broker will do.
     fn ask_versions(&mut self, now: Instant, node: i32) {
         let greets_in = self.brokers.get(node).map_or(0, |b| b.greets_in);
-        let settings = &self.settings;
-        let checks = settings.cluster_check && settings.metadata_recovery_rebootstrap && node >= 0;
+        let checks = self.checks_cluster(node);
         let cluster = self.metadata.cluster_id.clone().filter(|_| checks);
         let version = greets_in.min(if cluster.is_some() { CHECKING_VERSION } else { CHECKING_VERSION - 1 });
         let request = ApiVersionsRequest {
@@ -836,6 +865,22 @@ impl Engine {
         self.request(now, node, ApiKey::ApiVersions, version, Purpose::ApiVersions, |out| {
             request.encode(version, out);
         });
+    }
+
+    /// Whether a broker is to be told whom a request is meant for. That it may check only once it knows who asks.
+    fn checks_cluster(&mut self, node: i32) -> bool {
+        let settings = &self.settings;
+        let checks = settings.cluster_check && settings.metadata_recovery_rebootstrap && node >= 0;
+        #[cfg(feature = "sasl")]
+        if checks && settings.login.is_some() {
+            let session = self.brokers.get(node).and_then(|broker| broker.session());
+            return self.metadata.cluster_id.is_some()
+                && session.is_some_and(|session| {
+                    matches!(session.proof, broker::Proof::Given { .. })
+                        && session.versions.offers(ApiKey::ApiVersions, CHECKING_VERSION)
+                });
+        }
+        checks
     }
 
     fn request(
@@ -874,6 +919,8 @@ fn broken(api: ApiKey, error: &DecodeError) -> String {
 fn largest_answer(api: ApiKey) -> usize {
     match api {
         ApiKey::ApiVersions | ApiKey::InitProducerId => 1 << 20,
+        #[cfg(feature = "sasl")]
+        ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => 1 << 20,
         ApiKey::Produce => 8 << 20,
         ApiKey::Metadata => 64 << 20,
     }

@@ -11,6 +11,8 @@
 mod callbacks;
 mod connection;
 mod dial;
+#[cfg(feature = "sasl")]
+mod login;
 #[cfg(feature = "tls")]
 mod tls;
 mod token;
@@ -27,6 +29,8 @@ use std::{
 
 use mio::{Events, Poll, Waker};
 
+#[cfg(feature = "sasl")]
+use self::login::Logins;
 use self::{
     callbacks::Callbacks,
     connection::{Connection, Security},
@@ -82,6 +86,8 @@ pub(crate) fn start(
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
     let sockets =
         SocketOptions { send_buffer: settings.send_buffer, receive_buffer: settings.receive_buffer };
+    #[cfg(feature = "sasl")]
+    let logins = Logins::new(Arc::clone(&waker));
     let dialer = Dialer::new(poll.registry().try_clone()?, Arc::clone(&waker), sockets, system_lookup);
     let chunks = (settings.buffer_memory / SHARE_OF_CHUNKS / CHUNK_BYTES).min(CHANNEL_CAPACITY);
     let config = HubConfig {
@@ -103,18 +109,16 @@ pub(crate) fn start(
         let (hub, callbacks) = (Arc::clone(&hub), Arc::clone(&callbacks));
         move || {
             let new = || {
-                let abort_on_hang_up = settings.acks != 0;
-                let security = Security::of(&settings);
-                let engine = Engine::new(settings, Arc::clone(&hub), seed, read_clock());
-                Sender::new(
-                    engine,
-                    receiver,
-                    Arc::clone(&callbacks),
+                let network = Network {
                     poll,
                     dialer,
-                    security,
-                    abort_on_hang_up,
-                )
+                    security: Security::of(&settings),
+                    #[cfg(feature = "sasl")]
+                    logins,
+                    abort_on_hang_up: settings.acks != 0,
+                };
+                let engine = Engine::new(settings, Arc::clone(&hub), seed, read_clock());
+                Sender::new(engine, receiver, Arc::clone(&callbacks), network)
             };
             live_and_die(new, &hub);
             promise_settled.fulfil();
@@ -184,17 +188,24 @@ impl Bell for Ringer {
     }
 }
 
-struct Sender {
-    engine: Engine,
-    receiver: HubReceiver,
-    callbacks: Arc<Callbacks>,
+/// What connections are made of.
+struct Network {
     poll: Poll,
     dialer: Dialer,
-    connections: HashMap<ConnId, Connection>,
+    #[cfg(feature = "sasl")]
+    logins: Logins,
     security: Security,
     /// Whether what the kernel has not sent yet is lost when the engine hangs up: yes, unless nobody would ever learn
     /// that it was.
     abort_on_hang_up: bool,
+}
+
+struct Sender {
+    engine: Engine,
+    receiver: HubReceiver,
+    callbacks: Arc<Callbacks>,
+    network: Network,
+    connections: HashMap<ConnId, Connection>,
     /// What the engine said last about when it must be called.
     deadline: Option<Instant>,
     /// When to look into the lanes although nobody rang.
@@ -211,24 +222,13 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(
-        engine: Engine,
-        receiver: HubReceiver,
-        callbacks: Arc<Callbacks>,
-        poll: Poll,
-        dialer: Dialer,
-        security: Security,
-        abort_on_hang_up: bool,
-    ) -> Self {
+    fn new(engine: Engine, receiver: HubReceiver, callbacks: Arc<Callbacks>, network: Network) -> Self {
         Self {
             engine,
             receiver,
             callbacks,
-            poll,
-            dialer,
+            network,
             connections: HashMap::new(),
-            security,
-            abort_on_hang_up,
             deadline: None,
             next_steal: read_clock(),
             waited_for: false,
@@ -276,15 +276,19 @@ impl Sender {
                 }
                 self.receive(now, conn);
             } else {
-                self.dialer.handle_ready(now, conn);
+                self.network.dialer.handle_ready(now, conn);
             }
         }
-        self.dialer.handle_timeout(now);
-        while let Some((conn, outcome)) = self.dialer.poll_outcome() {
+        #[cfg(feature = "sasl")]
+        while let Some((conn, outcome)) = self.network.logins.poll_outcome() {
+            self.engine.handle_login(now, conn, outcome);
+        }
+        self.network.dialer.handle_timeout(now);
+        while let Some((conn, outcome)) = self.network.dialer.poll_outcome() {
             match outcome {
                 Outcome::Connected(stream, peer) => {
-                    let registry = self.poll.registry();
-                    match Connection::new(stream, peer, &self.security, registry, token(conn)) {
+                    let registry = self.network.poll.registry();
+                    match Connection::new(stream, peer, &self.network.security, registry, token(conn)) {
                         Ok(connection) => {
                             self.connections.insert(conn, connection);
                             // The handshake has to be begun, if there is one.
@@ -347,7 +351,14 @@ impl Sender {
             while let Some(action) = self.engine.poll_action(now) {
                 match action {
                     Action::Dial { conn, host, port, timeout } => {
-                        self.dialer.dial(now, conn, host, port, timeout)
+                        self.network.dialer.dial(now, conn, host, port, timeout)
+                    }
+                    #[cfg(feature = "sasl")]
+                    Action::Login { conn, step } => {
+                        if let Err(e) = self.network.logins.start(conn, step) {
+                            let why = format!("no thread for the login: {e}");
+                            self.engine.handle_login(now, conn, crate::sasl::Outcome::Unable(why));
+                        }
                     }
                     Action::Transmit { conn, transmit } => {
                         if let Some(connection) = self.connections.get_mut(&conn)
@@ -389,16 +400,16 @@ impl Sender {
     /// Waits for whatever comes first: a socket, a caller, a deadline. Does not wait if there is work already.
     fn sleep(&mut self, now: Instant, events: &mut Events) -> io::Result<()> {
         let level = self.engine.appetite();
-        let mut wake_at = earlier(self.deadline, self.dialer.poll_timeout());
+        let mut wake_at = earlier(self.deadline, self.network.dialer.poll_timeout());
         // Above the lowest level nobody rings for a record in an open chunk.
         if level != Level::AnyRecord {
             wake_at = earlier(wake_at, Some(self.next_steal));
         }
         let left = wake_at.map_or(Duration::MAX, |at| at.saturating_duration_since(now));
-        let idle = !left.is_zero() && self.unread.is_empty() && !self.dialer.has_outcome();
+        let idle = !left.is_zero() && self.unread.is_empty() && !self.network.dialer.has_outcome();
         let limit = if idle { self.receiver.doze(level) } else { None };
         let timeout = limit.map_or(Duration::ZERO, |limit| limit.min(left));
-        let polled = self.poll.poll(events, (timeout < Duration::MAX).then_some(timeout));
+        let polled = self.network.poll.poll(events, (timeout < Duration::MAX).then_some(timeout));
         self.receiver.awake();
         match polled {
             // A signal. The events of the poll before must not be seen again.
@@ -439,7 +450,7 @@ impl Sender {
 
     fn write(&mut self, now: Instant, conn: ConnId) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        let (written, outcome) = connection.write(self.poll.registry(), token(conn));
+        let (written, outcome) = connection.write(self.network.poll.registry(), token(conn));
         for _ in 0..written {
             self.engine.handle_written(now, conn);
         }
@@ -460,12 +471,12 @@ impl Sender {
     }
 
     fn hang_up(&mut self, conn: ConnId) {
-        if self.dialer.cancel(conn) {
+        if self.network.dialer.cancel(conn) {
             return;
         }
         if let Some(connection) = self.forget(conn) {
             log::debug!("hung up on {}", connection.peer());
-            if self.abort_on_hang_up {
+            if self.network.abort_on_hang_up {
                 connection.abort();
             } else {
                 connection.close();
@@ -475,7 +486,7 @@ impl Sender {
 
     fn forget(&mut self, conn: ConnId) -> Option<Connection> {
         let connection = self.connections.remove(&conn)?;
-        self.dialer.handle_lost(connection.peer(), connection.heard());
+        self.network.dialer.handle_lost(connection.peer(), connection.heard());
         Some(connection)
     }
 }

@@ -7,12 +7,13 @@ use kafka_producer::{Producer, ProducerConfig, ProducerRecord, SendErrorKind};
 
 use crate::{
     harness::{Case, Cluster, Spec, owned},
-    sending::{assert_all_arrived_once, places},
+    sending::{assert_all_arrived_once, at_a_steady_rate, places},
 };
 
 pub(crate) fn cases(secured: Spec) -> Vec<Case> {
     vec![
         owned(secured, "security::every_way_in_with_every_codec", every_way_in_with_every_codec),
+        owned(secured, "security::sessions_are_renewed_under_way", sessions_are_renewed_under_way),
         owned(secured, "security::who_is_not_let_in_learns_why", who_is_not_let_in_learns_why),
     ]
 }
@@ -26,13 +27,22 @@ fn build(settings: &Settings) -> Producer {
 }
 
 /// What is right for a listener.
-fn way_in(cluster: &Cluster, listener: &'static str) -> Settings {
+fn way_in(cluster: &Cluster, listener: &'static str, mechanism: &str) -> Settings {
     let keys = cluster.keys();
-    let mut settings = vec![("bootstrap.servers", keys.bootstrap(listener))];
-    settings.extend([
-        ("security.protocol", "SSL".to_owned()),
-        ("ssl.truststore.certificates", keys.authority.certificate.clone()),
-    ]);
+    let protocol = match listener {
+        "SASL_SSL" => "SASL_SSL",
+        "SASL_PLAINTEXT" | "PLAIN_ONLY" => "SASL_PLAINTEXT",
+        _ => "SSL",
+    };
+    let mut settings =
+        vec![("bootstrap.servers", keys.bootstrap(listener)), ("security.protocol", protocol.to_owned())];
+    if protocol.ends_with("SSL") {
+        settings.push(("ssl.truststore.certificates", keys.authority.certificate.clone()));
+    }
+    if protocol.starts_with("SASL") {
+        settings.push(("sasl.mechanism", mechanism.to_owned()));
+        settings.push(("sasl.jaas.config", jaas(mechanism, "alice-secret")));
+    }
     if listener == "MTLS" {
         settings.extend([
             ("ssl.keystore.certificate.chain", keys.client.certificate.clone()),
@@ -42,8 +52,23 @@ fn way_in(cluster: &Cluster, listener: &'static str) -> Settings {
     settings
 }
 
+fn jaas(mechanism: &str, password: &str) -> String {
+    let package = "org.apache.kafka.common.security";
+    let user = format!("username=\"alice\" password=\"{password}\"");
+    match mechanism {
+        "PLAIN" => format!("{package}.plain.PlainLoginModule required {user};"),
+        "OAUTHBEARER" => format!(
+            "{package}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"alice\";"
+        ),
+        _ => format!("{package}.scram.ScramLoginModule required {user};"),
+    }
+}
+
 fn every_way_in_with_every_codec(cluster: &mut Cluster) {
-    let ways = [way_in(cluster, "SSL"), way_in(cluster, "MTLS")];
+    let mut ways = vec![way_in(cluster, "SSL", ""), way_in(cluster, "MTLS", "")];
+    for listener in ["SASL_PLAINTEXT", "SASL_SSL"] {
+        ways.extend(MECHANISMS.iter().map(|mechanism| way_in(cluster, listener, mechanism)));
+    }
     let mut sent = Vec::new();
     for (place, way) in ways.iter().enumerate() {
         for codec in CODECS {
@@ -74,12 +99,18 @@ fn who_is_not_let_in_learns_why(cluster: &mut Cluster) {
     let topic = cluster.kafka().create_topic("refusals", 1, &[]);
     let stranger = cluster.keys().stranger.clone();
     let with = |listener, changes: &[(&'static str, &str)]| {
-        let mut settings = way_in(cluster, listener);
+        let mut settings = way_in(cluster, listener, "SCRAM-SHA-256");
         settings.extend(changes.iter().map(|(name, value)| (*name, (*value).to_owned())));
         settings
     };
     let plaintext = cluster.kafka().bootstrap().to_owned();
-    let cases: Vec<(&str, Settings, &[&str])> = vec![
+    let wrong = |listener, mechanism| {
+        let mut settings = way_in(cluster, listener, mechanism);
+        settings.push(("sasl.jaas.config", jaas(mechanism, "canary-wrong")));
+        settings
+    };
+    let credentials: &[&str] = &["sasl.jaas.config"];
+    let mut cases: Vec<(&str, Settings, &[&str])> = vec![
         (
             "unknown authority",
             with("SSL", &[("ssl.truststore.certificates", &stranger.certificate)]),
@@ -118,6 +149,32 @@ fn who_is_not_let_in_learns_why(cluster: &mut Cluster) {
             &["TLS server", "security.protocol"],
         ),
     ];
+    cases.extend([
+        ("wrong password, PLAIN", wrong("SASL_SSL", "PLAIN"), credentials),
+        ("wrong password, SCRAM-SHA-256", wrong("SASL_PLAINTEXT", "SCRAM-SHA-256"), credentials),
+        ("wrong password, SCRAM-SHA-512", wrong("SASL_SSL", "SCRAM-SHA-512"), credentials),
+        (
+            "expired token",
+            with("SASL_SSL", &[
+                ("sasl.mechanism", "OAUTHBEARER"),
+                (
+                    "sasl.jaas.config",
+                    "OAuthBearerLoginModule required unsecuredLoginStringClaim_sub=\"a\" unsecuredLoginLifetimeSeconds=\"0\";",
+                ),
+            ]),
+            credentials,
+        ),
+        (
+            "mechanism that is not enabled",
+            with("PLAIN_ONLY", &[]),
+            &["does not take sasl.mechanism=SCRAM-SHA-256, only PLAIN"],
+        ),
+        (
+            "SASL to a port without",
+            with("SASL_PLAINTEXT", &[("bootstrap.servers", &plaintext)]),
+            &["does not ask for SASL", "security.protocol"],
+        ),
+    ]);
     for (what, mut settings, parts) in cases {
         // Far longer than the test may take: what ends the wait is an answer.
         settings.push(("max.block.ms", "600000".into()));
@@ -127,13 +184,41 @@ fn who_is_not_let_in_learns_why(cluster: &mut Cluster) {
         let (text, elapsed) = (error.to_string(), began.elapsed());
         println!("{what}, after {} ms: {text}", elapsed.as_millis());
         assert!(matches!(error.kind(), SendErrorKind::Rejected { .. }), "{what}: {error:?}");
-        assert!(elapsed < LONG, "{what}: {elapsed:?}");
+        assert!(elapsed < LONG && !text.contains("canary"), "{what}: {elapsed:?} {text}");
         assert!(
             parts.iter().all(|part| text.contains(part)) && text.contains("127.0.0.1:"),
             "{what}: {text}"
         );
     }
 }
+
+/// Connections whose sessions last three seconds, under a steady load for longer than several of them.
+fn sessions_are_renewed_under_way(cluster: &mut Cluster) {
+    for (place, mechanism) in MECHANISMS.iter().enumerate() {
+        let topic = cluster.kafka().create_topic(&format!("renewed-{place}"), 2, &[]);
+        let settings = way_in(cluster, if place % 2 == 0 { "SASL_PLAINTEXT" } else { "SASL_SSL" }, mechanism);
+        let producer = build(&settings);
+        let began = Instant::now();
+        let mut pending = Vec::new();
+        at_a_steady_rate(
+            1000,
+            |_| began.elapsed() < RENEWED,
+            |n| {
+                let (key, value) = ((n % 100).to_string(), n.to_string());
+                let record = ProducerRecord::new(&topic, &value).key(&key);
+                pending.push(producer.send(record).unwrap_or_else(|error| panic!("{error}")));
+            },
+        );
+        let places = places(pending);
+        producer.close().expect("everything is acknowledged");
+        assert_all_arrived_once(cluster.kafka(), &topic, &places);
+    }
+}
+
+const MECHANISMS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
+
+/// Several sessions of three seconds.
+const RENEWED: Duration = Duration::from_secs(10);
 
 const CODECS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
 

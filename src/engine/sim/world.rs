@@ -524,6 +524,7 @@ impl World {
                 self.at(at, Event::Connect(conn.0, node));
             }
             Action::Transmit { conn, transmit } => self.transmit(conn.0, transmit),
+            Action::Login { .. } => unreachable!("nobody here asks who a client is"),
             Action::HangUp { conn } => self.hang_up(conn.0),
             Action::Complete(batch) => {
                 self.note(batch.callbacks.len() as u64);
