@@ -78,6 +78,8 @@ mod pages {
     mod readme {}
     #[doc = include_str!("../docs/errors.md")]
     mod errors {}
+    #[doc = include_str!("../docs/security.md")]
+    mod security {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
 }

@@ -205,7 +205,12 @@ impl<'a> Reader<'a> {
         for (place, key) in keys::all().enumerate() {
             let value = match given.values.get(&place) {
                 // Whoever needs it reads it where it is, so that there is no copy of it.
-                Some(_) if key.is_secret() => None,
+                Some(_) if key.is_secret() => {
+                    if let Status::NotHere(instead) = key.status {
+                        reader.refuse(key.name, instead);
+                    }
+                    None
+                }
                 Some(raw) => match parse::check(key, raw) {
                     Ok(value) => Some(reader.without_duplicates(key.name, value)),
                     Err(problem) => {

@@ -95,6 +95,16 @@ pub(crate) struct Transmit {
     pub(crate) bodies: Vec<(usize, Arc<Vec<u8>>)>,
 }
 
+/// A password may be in it.
+#[cfg(feature = "sasl")]
+impl Drop for Transmit {
+    fn drop(&mut self) {
+        if self.head.get(4..6) == Some(&ApiKey::SaslAuthenticate.key().to_be_bytes()) {
+            zeroize::Zeroize::zeroize(&mut self.head);
+        }
+    }
+}
+
 /// See the [module](self).
 pub(crate) struct Engine {
     settings: Arc<Settings>,

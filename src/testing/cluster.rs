@@ -19,7 +19,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use self::wire::Wire;
+use self::{
+    gate::{Gate, Verdict},
+    wire::Wire,
+};
 use super::{
     Api, Batch, Fault, Injection, Record,
     audit::MAX_IN_FLIGHT,
@@ -27,6 +30,7 @@ use super::{
 };
 use crate::ErrorCode;
 
+mod gate;
 mod wire;
 
 /// A Kafka cluster on loopback sockets, for tests. Ends with its last use: dropping it closes every socket.
@@ -183,6 +187,11 @@ impl Cluster {
         self.shared.lock().model.request_count(api)
     }
 
+    /// How often a client has proved who it is, see [`ClusterBuilder::sasl_plain`].
+    pub fn authentication_count(&self) -> u64 {
+        self.shared.lock().proofs
+    }
+
     /// How many connections were accepted since the start.
     pub fn connection_count(&self) -> u64 {
         self.shared.lock().model.connection_count()
@@ -312,6 +321,7 @@ pub struct ClusterBuilder {
     topics: Vec<(String, i32)>,
     versions: Vec<(Api, RangeInclusive<i16>)>,
     security: wire::Security,
+    user: Option<gate::User>,
 }
 
 impl ClusterBuilder {
@@ -377,6 +387,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// Lets nobody in but this user, by SASL with PLAIN. `session`: after this time a connection has to prove it again
+    /// (`connections.max.reauth.ms`), or is closed.
+    pub fn sasl_plain(mut self, user: &str, password: &str, session: Option<Duration>) -> Self {
+        self.config.sasl = true;
+        self.user = Some(gate::User { name: user.to_owned(), password: password.to_owned(), session });
+        self
+    }
+
     /// Where topic ids come from, 0 by default. The same seed gives the same ids.
     pub fn seed(mut self, seed: u64) -> Self {
         self.config.seed = seed;
@@ -397,7 +415,8 @@ impl ClusterBuilder {
         }
 
         let mut listeners = Vec::new();
-        let mut state = State { model, brokers: BTreeMap::new(), threads: 0, waiting: 0, next_connection: 1 };
+        let mut state =
+            State { model, brokers: BTreeMap::new(), threads: 0, waiting: 0, next_connection: 1, proofs: 0 };
         for node in 1..=brokers {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let address = listener.local_addr()?;
@@ -411,6 +430,7 @@ impl ClusterBuilder {
             changed: Condvar::new(),
             started: Instant::now(),
             security: self.security,
+            user: self.user,
         });
         // From here on a failure drops the cluster, which ends what has been started.
         let cluster = Cluster { shared };
@@ -430,6 +450,7 @@ struct Shared {
     changed: Condvar,
     started: Instant,
     security: wire::Security,
+    user: Option<gate::User>,
 }
 
 struct State {
@@ -440,6 +461,8 @@ struct State {
     /// How many callers wait for requests to be handled.
     waiting: usize,
     next_connection: u64,
+    /// How often a client has proved who it is.
+    proofs: u64,
 }
 
 struct Broker {
@@ -548,7 +571,8 @@ impl Shared {
         let spawned = self.spawn(state, format!("kafka-testing-{node}-{number}"), move || {
             let (inbox, outbox) = (Inbox::default(), VecDeque::new());
             let stream = Wire::new(stream, &shared.security);
-            Connection { shared, node, number, stream, inbox, outbox }.serve();
+            let gate = Gate::default();
+            Connection { shared, node, number, stream, gate, inbox, outbox }.serve();
         });
         if spawned.is_err() {
             state.broker_mut(node).connections.remove(&number);
@@ -587,6 +611,7 @@ struct Connection {
     node: i32,
     number: u64,
     stream: Wire,
+    gate: Gate,
     inbox: Inbox,
     /// Responses that are not due yet, in the order in which they leave.
     outbox: VecDeque<Outgoing>,
@@ -614,6 +639,23 @@ impl Connection {
         let Some(frame) = self.inbox.frame().map_err(|length| self.refuse_length(length))? else {
             return self.read();
         };
+        if let Some(user) = &self.shared.user {
+            let now = self.shared.started.elapsed();
+            let proofs = self.gate.proofs;
+            let verdict = self.gate.judge(user, self.inbox.bytes(&frame), now);
+            self.shared.lock().proofs += self.gate.proofs - proofs;
+            let (bytes, last) = match verdict {
+                Verdict::Pass => (None, false),
+                Verdict::Reply(bytes) => (Some(bytes), false),
+                Verdict::ReplyThenClose(bytes) => (Some(bytes), true),
+                Verdict::Close => return Err(Ended),
+            };
+            if let Some(bytes) = bytes {
+                self.inbox.consume(&frame);
+                self.push(Duration::ZERO, bytes, last);
+                return if last { self.send_last() } else { Ok(()) };
+            }
+        }
         let reaction = {
             let mut state = self.wait_while_stalled()?;
             let now = self.shared.started.elapsed();

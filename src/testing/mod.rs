@@ -16,7 +16,7 @@
 //! # std::io::Result::Ok(())
 //! ```
 //!
-//! What it is not: durable, replicated, or able to serve consumers. Transactions, SASL and TLS are refused.
+//! What it is not: durable, replicated, or able to serve consumers. Transactions are refused; of SASL it knows PLAIN.
 //!
 //! Requests are decoded by the crate `kafka-protocol`, never by this crate's own wire format, so that the producer is
 //! not tested with itself.

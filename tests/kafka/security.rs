@@ -1,9 +1,15 @@
 //! Every way into a broker, with every codec, read back by Java's consumer over another way; and what is said to those
 //! who are not let in.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use kafka_producer::{Producer, ProducerConfig, ProducerRecord, SendErrorKind};
+use kafka_producer::{OAuthBearerToken, Producer, ProducerConfig, ProducerRecord, SendErrorKind};
 
 use crate::{
     harness::{Case, Cluster, Spec, owned},
@@ -14,6 +20,7 @@ pub(crate) fn cases(secured: Spec) -> Vec<Case> {
     vec![
         owned(secured, "security::every_way_in_with_every_codec", every_way_in_with_every_codec),
         owned(secured, "security::sessions_are_renewed_under_way", sessions_are_renewed_under_way),
+        owned(secured, "security::tokens_come_from_code_or_a_file", tokens_come_from_code_or_a_file),
         owned(secured, "security::who_is_not_let_in_learns_why", who_is_not_let_in_learns_why),
     ]
 }
@@ -191,6 +198,35 @@ fn who_is_not_let_in_learns_why(cluster: &mut Cluster) {
         );
     }
 }
+
+/// The callback fails at first, as an issuer may; that delays what is sent and does not fail it.
+fn tokens_come_from_code_or_a_file(cluster: &mut Cluster) {
+    let topic = cluster.kafka().create_topic("tokens", 1, &[]);
+    let config = way_in(cluster, "SASL_SSL", "OAUTHBEARER")
+        .iter()
+        .fold(ProducerConfig::new(""), |config, (name, value)| config.set(name, value));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let by_code = config.clone().sasl_oauthbearer(move || match count.fetch_add(1, Ordering::SeqCst) {
+        0 => Err("the issuer is away".into()),
+        _ => Ok(OAuthBearerToken::new(TOKEN).extension("trace", "7")),
+    });
+    let file = tempfile::NamedTempFile::new().expect("a file can be made");
+    std::fs::write(file.path(), format!("{TOKEN}\n")).expect("it can be written");
+    let url = format!("file://{}", file.path().display());
+    let by_file = config.set("sasl.jaas.config", "").set("sasl.oauthbearer.token.endpoint.url", &url);
+    for config in [by_code, by_file] {
+        let producer = Producer::new(config).unwrap_or_else(|error| panic!("{error}"));
+        let pending =
+            producer.send(ProducerRecord::new(&topic, "v")).unwrap_or_else(|error| panic!("{error}"));
+        places(vec![pending]);
+        producer.close().expect("everything is acknowledged");
+    }
+    assert!(asked.load(Ordering::SeqCst) >= 2);
+}
+
+/// For alice, from 2023 to 2100, signed by nobody.
+const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsImlhdCI6MTcwMDAwMDAwMCwiZXhwIjo0MTAyNDQ0ODAwfQ.";
 
 /// Connections whose sessions last three seconds, under a steady load for longer than several of them.
 fn sessions_are_renewed_under_way(cluster: &mut Cluster) {

@@ -28,6 +28,7 @@ mod peers;
 mod pki;
 mod proxy;
 mod resources;
+mod sasl;
 mod serializers;
 mod shapes;
 mod sizes;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use kafka_protocol::{
     ResponseError,
     messages::{
-        ApiVersionsResponse, BrokerId, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
-        MetadataResponse,
+        ApiKey, ApiVersionsResponse, BrokerId, InitProducerIdRequest, InitProducerIdResponse,
+        MetadataRequest, MetadataResponse,
         api_versions_response::ApiVersion,
         metadata_request::MetadataRequestTopic,
         metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
@@ -29,6 +29,13 @@ impl ClusterModel {
         match injection.and_then(injected_error) {
             Some(code) => response.error_code = code,
             None => response.api_keys = Api::ALL.into_iter().map(|api| self.api_version(api)).collect(),
+        }
+        if self.config.sasl && response.error_code == 0 {
+            for (key, newest) in [(ApiKey::SaslHandshake, 1), (ApiKey::SaslAuthenticate, 2)] {
+                response
+                    .api_keys
+                    .push(ApiVersion::default().with_api_key(key as i16).with_max_version(newest));
+            }
         }
         encode(asked.api, asked.version, asked.correlation_id, &response)
     }
