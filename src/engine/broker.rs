@@ -30,8 +30,8 @@ pub(super) struct Brokers<P> {
     pub(super) nodes: BTreeMap<i32, Broker<P>>,
     by_conn: HashMap<ConnId, i32>,
     next_conn: u64,
-    /// Whether any broker ever answered.
-    ever_ready: bool,
+    /// Whether any broker ever answered anything but what it can do and who we are.
+    ever_answered: bool,
 }
 
 pub(super) struct Broker<P> {
@@ -51,7 +51,7 @@ pub(super) struct Broker<P> {
     pub(super) greets_in: i16,
     /// Why it does not let us in, until it does.
     pub(super) refusal: Option<Arc<str>>,
-    /// How often in a row it closed a connection on which it never answered.
+    /// How often in a row it closed a connection on which it had not answered what was asked for.
     silent_ends: u32,
     /// In the newest metadata, or a bootstrap address while those count.
     pub(super) listed: bool,
@@ -325,7 +325,7 @@ fn waiting_writes<P>(session: &Session<P>) -> usize {
 impl<P> Brokers<P> {
     pub(super) fn new(bootstrap: &[(String, u16)]) -> Self {
         let mut brokers =
-            Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0, ever_ready: false };
+            Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0, ever_answered: false };
         for (i, (host, port)) in bootstrap.iter().enumerate() {
             let node = -1 - i as i32;
             brokers.nodes.insert(node, Broker::new(host.as_str().into(), *port, node, None));
@@ -486,8 +486,6 @@ impl<P> Brokers<P> {
         broker.setup_failures = 0;
         broker.retry_at = None;
         broker.refusal = None;
-        broker.silent_ends = 0;
-        self.ever_ready = true;
         broker.link = match std::mem::replace(&mut broker.link, Link::Down) {
             Link::Opening { mut session, .. } => {
                 session.versions = versions;
@@ -526,16 +524,28 @@ impl<P> Brokers<P> {
         Some(Lost { node, requests, label: Arc::clone(&broker.label) })
     }
 
-    /// Counts a connection that the other side closed without an answer. Says whether that is to be taken for an answer:
-    /// a plaintext port has no other one to the beginning of TLS. Once any broker answered, it is rather one that is
-    /// being restarted behind a balancer.
-    pub(super) fn closed_without_answer(&mut self, conn: ConnId) -> bool {
-        let broker = self.by_conn.get(&conn).and_then(|node| self.nodes.get_mut(node));
-        let Some(broker) = broker.filter(|broker| matches!(broker.link, Link::Opening { .. })) else {
-            return false;
+    /// Counts a connection that the other side closed without an answer, and says what that tells if it happens again and
+    /// again: a plaintext port has no other answer to the beginning of TLS, and one that wants SASL none to a request.
+    /// Once any broker answered, it is rather one that is being restarted.
+    pub(super) fn closed_without_answer(&mut self, conn: ConnId, is_tls: bool) -> Option<&'static str> {
+        let broker = self.by_conn.get(&conn).and_then(|node| self.nodes.get_mut(node))?;
+        let telling = match &broker.link {
+            Link::Opening { .. } if is_tls => "does this port speak TLS (security.protocol)?",
+            Link::Ready(session) if !session.in_flight.is_empty() => {
+                "it takes no request; does this port want SASL (security.protocol)?"
+            }
+            _ => return None,
         };
         broker.silent_ends = broker.silent_ends.saturating_add(1);
-        broker.silent_ends >= TELLING_SILENCES && !self.ever_ready
+        (broker.silent_ends >= TELLING_SILENCES && !self.ever_answered).then_some(telling)
+    }
+
+    /// A broker answered what was asked for.
+    pub(super) fn answered(&mut self, node: i32) {
+        self.ever_answered = true;
+        if let Some(broker) = self.nodes.get_mut(&node) {
+            broker.silent_ends = 0;
+        }
     }
 
     /// Why nobody can be asked anything, if all there are were tried in vain and at least one does not let us in.

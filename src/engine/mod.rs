@@ -287,15 +287,13 @@ impl Engine {
     /// A dial failed or a connection ended; `cause` says why and where.
     pub(crate) fn handle_disconnected(&mut self, now: Instant, conn: ConnId, ending: Ending, cause: String) {
         self.woken(now);
-        let refused = match ending {
-            Ending::Broken => false,
-            Ending::Closed => self.settings.is_tls() && self.brokers.closed_without_answer(conn),
-            Ending::Refused => true,
-        };
-        if refused {
-            self.refused(now, conn, &cause);
-        } else {
-            self.lose(now, conn, &cause);
+        match ending {
+            Ending::Broken => self.lose(now, conn, &cause),
+            Ending::Closed => match self.brokers.closed_without_answer(conn, self.settings.is_tls()) {
+                None => self.lose(now, conn, &cause),
+                Some(telling) => self.refused(now, conn, &format!("{cause}; {telling}")),
+            },
+            Ending::Refused => self.refused(now, conn, &cause),
         }
     }
 
@@ -587,7 +585,10 @@ impl Engine {
                 Purpose::SaslHandshake => self.handshake_answered(now, conn, body),
                 #[cfg(feature = "sasl")]
                 Purpose::SaslAuthenticate => self.proof_answered(now, conn, request.version, body),
-                Purpose::Metadata => self.metadata_answered(now, node, request.version, body),
+                Purpose::Metadata => {
+                    self.brokers.answered(node);
+                    self.metadata_answered(now, node, request.version, body)
+                }
                 Purpose::InitProducerId => self.id_answered(now, node, request.version, body),
                 Purpose::Produce(sent) => self.produce_answered(now, node, request.version, body, sent),
             },

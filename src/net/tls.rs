@@ -124,7 +124,7 @@ impl TlsStream {
         let text = if self.spoken {
             "it closed the connection during the TLS handshake"
         } else {
-            "it closed the connection as soon as TLS began: does this port speak TLS (security.protocol)?"
+            "it closed the connection as soon as TLS began"
         };
         io::Error::new(ErrorKind::UnexpectedEof, text)
     }

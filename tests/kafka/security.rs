@@ -177,6 +177,11 @@ fn who_is_not_let_in_learns_why(cluster: &mut Cluster) {
             &["does not take sasl.mechanism=SCRAM-SHA-256, only PLAIN"],
         ),
         (
+            "no SASL to a port that wants it",
+            with("SASL_PLAINTEXT", &[("security.protocol", "PLAINTEXT")]),
+            &["does this port want SASL"],
+        ),
+        (
             "SASL to a port without",
             with("SASL_PLAINTEXT", &[("bootstrap.servers", &plaintext)]),
             &["does not ask for SASL", "security.protocol"],

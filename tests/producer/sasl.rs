@@ -82,6 +82,15 @@ fn who_is_refused_learns_it_at_once_and_is_let_in_when_that_is_mended() {
 }
 
 #[test]
+fn a_port_that_wants_a_password_is_named() {
+    let world = world(None);
+    let error =
+        build(world.config(), &[("max.block.ms", "600000")]).send(ProducerRecord::new("t", "v")).unwrap_err();
+    assert!(matches!(error.kind(), SendErrorKind::Rejected { .. }), "{error:?}");
+    assert!(error.to_string().contains("does this port want SASL (security.protocol)?"), "{error}");
+}
+
+#[test]
 fn settings_that_do_not_go_together_are_named() {
     let config = quick("localhost:1").security_protocol(SecurityProtocol::SaslPlaintext);
     for (name, value, says) in [

@@ -3,7 +3,9 @@
 use std::{
     fs,
     io::{Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::Arc,
+    thread,
     time::Instant,
 };
 
@@ -219,7 +221,7 @@ fn a_port_that_speaks_otherwise_is_named() {
     let text = refusal(&build(tls.config(), &patient));
     assert!(text.contains("TLS server") && text.contains("security.protocol"), "{text}");
     let text = refusal(&build(trusting(&plain, &authority), &patient));
-    assert!(text.contains("does this port speak TLS (security.protocol)"), "{text}");
+    assert!(text.contains("does this port speak TLS (security.protocol)?"), "{text}");
 }
 
 #[test]
@@ -239,53 +241,79 @@ fn a_broker_that_loses_its_good_name_fails_what_only_it_could_take() {
     arrived(&[send(&producer, "v")]);
     // The node's own address is known by now, and it is gone.
     world.stop(1);
-    Front::listen(world.address(1), impostor.address(1));
+    Front::listen(world.address(1), impostor.address(1), 4096, None);
     let error = send(&producer, "w").get().unwrap_err();
     assert!(matches!(error.cause(), DeliveryCause::Rejected { .. }), "{error:?}");
     assert!(error.to_string().contains("ssl.truststore") && !error.may_have_been_written(), "{error}");
     assert!(!error.is_retriable() && !error.is_fatal());
 }
 
+#[test]
+fn a_stream_in_single_bytes_or_cut_anywhere_is_a_stream() {
+    let authority = Authority::new("a");
+    let world = world(&authority.sign(LOCAL), None);
+    for (most, cut) in
+        [(1, None), (7, None), (4096, Some(1)), (4096, Some(6)), (100, Some(300)), (4096, Some(1100))]
+    {
+        let front = Front::new_with(world.address(1), most, cut);
+        let producer = build(trusting(&world, &authority).set("bootstrap.servers", &front.address()), &[]);
+        arrived(&[send(&producer, "v")]);
+        producer.close().unwrap();
+    }
+}
+
 /// Passes connections on to whoever it is told.
-struct Front(std::net::SocketAddr);
+struct Front(SocketAddr);
 
 impl Front {
-    fn new(to: std::net::SocketAddr) -> Self {
-        Self(Self::listen(([127, 0, 0, 1], 0).into(), to))
+    fn new(to: SocketAddr) -> Self {
+        Self::new_with(to, 4096, None)
+    }
+
+    /// `most`: bytes that pass at a time. `cut`: bytes of the first answer that pass, before all is over.
+    fn new_with(to: SocketAddr, most: usize, cut: Option<usize>) -> Self {
+        Self(Self::listen(([127, 0, 0, 1], 0).into(), to, most, cut))
     }
 
     fn address(&self) -> String {
         self.0.to_string()
     }
 
-    fn listen(at: std::net::SocketAddr, to: std::net::SocketAddr) -> std::net::SocketAddr {
-        let listener = std::net::TcpListener::bind(at).unwrap();
+    /// Ends with the process.
+    fn listen(at: SocketAddr, to: SocketAddr, most: usize, mut cut: Option<usize>) -> SocketAddr {
+        let listener = TcpListener::bind(at).unwrap();
         let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
+        thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
-                let Ok(far) = std::net::TcpStream::connect(to) else { continue };
-                for (mut from, mut into) in
-                    [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)]
-                {
-                    std::thread::spawn(move || {
-                        let mut buffer = [0; 4096];
-                        while let Ok(count @ 1..) = from.read(&mut buffer) {
-                            if into.write_all(&buffer[..count]).is_err() {
-                                break;
-                            }
-                        }
-                        let _ = into.shutdown(std::net::Shutdown::Both);
-                    });
-                }
+                let Ok(far) = TcpStream::connect(to) else { continue };
+                near.set_nodelay(true).unwrap();
+                let other = (near.try_clone().unwrap(), far.try_clone().unwrap());
+                let limit = cut.take().unwrap_or(usize::MAX);
+                thread::spawn(move || pass(other.0, other.1, most, usize::MAX));
+                thread::spawn(move || pass(far, near, most, limit));
             }
         });
         address
     }
 }
 
+fn pass(mut from: TcpStream, mut into: TcpStream, most: usize, limit: usize) {
+    let (mut buffer, mut left) = (vec![0; most], limit);
+    while left > 0 {
+        let room = most.min(left);
+        let Ok(count @ 1..) = from.read(&mut buffer[..room]) else { break };
+        if into.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+        left -= count;
+    }
+    let _ = into.shutdown(Shutdown::Both);
+    let _ = from.shutdown(Shutdown::Both);
+}
+
 #[test]
 fn a_slow_handshake_ends_with_the_time_for_it() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let settings = [("max.block.ms", "400"), ("socket.connection.setup.timeout.ms", "100")];
     let config =
         crate::harness::quick(&listener.local_addr().unwrap().to_string()).set("security.protocol", "SSL");
