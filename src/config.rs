@@ -134,8 +134,11 @@ impl ProducerConfig {
             io::Error::new(kind, format!("cannot read the settings in {}: {cause}", path.display()))
         };
         let bytes = fs::read(path).map_err(|error| explain(error.kind(), &error))?;
+        #[cfg(any(feature = "tls", feature = "sasl"))]
+        let bytes = zeroize::Zeroizing::new(bytes);
         let pairs = properties::parse(&bytes).map_err(|error| explain(io::ErrorKind::InvalidData, &error))?;
-        Ok(Self::from_properties(pairs))
+        // There may be a password among them, which is not to be left behind in memory.
+        Ok(Self::from_properties(pairs.into_iter().map(|(name, value)| (name, given::Text::from(value)))))
     }
 
     /// Sets a property by its Java name, to a value as it would stand in a file.
