@@ -13,6 +13,8 @@ mod keys;
 mod parse;
 pub(crate) mod properties;
 mod resolve;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::{
     fmt, fs, io,
@@ -82,6 +84,20 @@ pub enum MetadataRecoveryStrategy {
     Rebootstrap,
 }
 
+/// What goes round Kafka's protocol on every connection: the property `security.protocol`.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum SecurityProtocol {
+    /// `PLAINTEXT`: nothing. Whoever is on the way can read and change everything.
+    #[default]
+    Plaintext,
+    /// `SSL`: TLS, in which this client may have a certificate, too. Needs the feature `tls`.
+    Ssl,
+    /// `SASL_PLAINTEXT`: credentials are checked, and nothing is encrypted. Needs the feature `sasl`.
+    SaslPlaintext,
+    /// `SASL_SSL`: credentials are checked inside TLS. Needs the features `tls` and `sasl`.
+    SaslSsl,
+}
+
 impl ProducerConfig {
     /// Settings for the cluster that these brokers belong to; everything else has its default.
     ///
@@ -118,15 +134,18 @@ impl ProducerConfig {
             io::Error::new(kind, format!("cannot read the settings in {}: {cause}", path.display()))
         };
         let bytes = fs::read(path).map_err(|error| explain(error.kind(), &error))?;
+        #[cfg(any(feature = "tls", feature = "sasl"))]
+        let bytes = zeroize::Zeroizing::new(bytes);
         let pairs = properties::parse(&bytes).map_err(|error| explain(io::ErrorKind::InvalidData, &error))?;
-        Ok(Self::from_properties(pairs))
+        // There may be a password among them, which is not to be left behind in memory.
+        Ok(Self::from_properties(pairs.into_iter().map(|(name, value)| (name, given::Text::from(value)))))
     }
 
     /// Sets a property by its Java name, to a value as it would stand in a file.
     #[must_use]
     pub fn set(mut self, name: &str, value: &str) -> Self {
         if let Some((place, _)) = keys::find(name) {
-            self.given.values.insert(place, value.to_owned());
+            self.given.values.insert(place, given::Text::from(value.to_owned()));
         } else if let Some((_, known)) = self.given.unknown.iter_mut().find(|(known, _)| known == name) {
             value.clone_into(known);
         } else {
@@ -464,6 +483,68 @@ impl ProducerConfig {
         self.set_bytes("receive.buffer.bytes", bytes.into())
     }
 
+    // Security
+
+    /// What goes round Kafka's protocol on every connection. Default [`SecurityProtocol::Plaintext`]. Property
+    /// `security.protocol`.
+    ///
+    /// What each of them needs is set by its property: `docs/security.md` shows how.
+    #[must_use]
+    pub fn security_protocol(self, protocol: SecurityProtocol) -> Self {
+        self.set_to("security.protocol", protocol)
+    }
+
+    /// A user and a password, for `sasl.mechanism=PLAIN`. They travel as they are: use it inside TLS
+    /// ([`SecurityProtocol::SaslSsl`]). Property `sasl.jaas.config`.
+    #[cfg(feature = "sasl")]
+    #[must_use]
+    pub fn sasl_plain(self, user: &str, password: &str) -> Self {
+        self.set("sasl.mechanism", "PLAIN")
+            .set("sasl.jaas.config", &crate::sasl::jaas::entry("PlainLoginModule", user, password))
+    }
+
+    /// A user and a password, for `sasl.mechanism=SCRAM-SHA-256`. Property `sasl.jaas.config`.
+    #[cfg(feature = "sasl")]
+    #[must_use]
+    pub fn sasl_scram_sha_256(self, user: &str, password: &str) -> Self {
+        self.set("sasl.mechanism", "SCRAM-SHA-256")
+            .set("sasl.jaas.config", &crate::sasl::jaas::entry("ScramLoginModule", user, password))
+    }
+
+    /// A user and a password, for `sasl.mechanism=SCRAM-SHA-512`. Property `sasl.jaas.config`.
+    #[cfg(feature = "sasl")]
+    #[must_use]
+    pub fn sasl_scram_sha_512(self, user: &str, password: &str) -> Self {
+        self.set("sasl.mechanism", "SCRAM-SHA-512")
+            .set("sasl.jaas.config", &crate::sasl::jaas::entry("ScramLoginModule", user, password))
+    }
+
+    /// Tokens for `sasl.mechanism=OAUTHBEARER`. Property `sasl.login.callback.handler.class` in Java.
+    ///
+    /// The callback is asked whenever a connection is authenticated, and again before its session ends, on a thread of
+    /// its own: it may take its time, within `socket.connection.setup.timeout.ms`. A token that is still good may be
+    /// given again.
+    #[cfg(feature = "sasl")]
+    #[must_use]
+    pub fn sasl_oauthbearer(
+        mut self,
+        token: impl Fn() -> Result<crate::OAuthBearerToken, crate::BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        self.given.token = Some(Arc::new(token));
+        self.set("sasl.mechanism", "OAUTHBEARER")
+    }
+
+    /// A TLS configuration of the application's own, in place of all `ssl.*` settings: keys in hardware, certificates
+    /// that are checked in another way. Java's `ssl.engine.factory.class`.
+    ///
+    /// Of use with [`SecurityProtocol::Ssl`] and [`SecurityProtocol::SaslSsl`]. It is that of `rustls` 0.23.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_config(mut self, config: impl Into<Arc<rustls::ClientConfig>>) -> Self {
+        self.given.tls = Some(config.into());
+        self
+    }
+
     // Hooks
 
     /// Adds a hook around every record; several are called in the order added. Property `interceptor.classes` in Java.
@@ -539,6 +620,17 @@ impl fmt::Display for Acks {
             Self::None => "0",
             Self::Leader => "1",
             Self::All => "all",
+        })
+    }
+}
+
+impl fmt::Display for SecurityProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plaintext => "PLAINTEXT",
+            Self::Ssl => "SSL",
+            Self::SaslPlaintext => "SASL_PLAINTEXT",
+            Self::SaslSsl => "SASL_SSL",
         })
     }
 }

@@ -156,6 +156,15 @@ pub enum SendErrorKind {
     /// call must come first.
     #[error(transparent)]
     Transaction(TransactionError),
+    /// No broker lets this client in, or none can be trusted: a wrong password, a certificate of an unknown authority, a
+    /// port with another `security.protocol`. Those that could be reached were asked, and waiting does not change it.
+    #[error("no broker can be used for topic {topic:?}: {reason}")]
+    Rejected {
+        /// The topic asked for.
+        topic: String,
+        /// Which broker, why, and the setting to look at.
+        reason: String,
+    },
     /// The producer is closed, or was closed while this call waited.
     #[error("the producer is closed")]
     Closed,
@@ -272,6 +281,11 @@ pub enum DeliveryCause {
     /// The transaction was aborted, or could not go on, before the record was sent; the text says why. It will not be
     /// sent.
     TransactionAborted(Arc<str>),
+    /// The broker that leads the record's partition does not let this client in, or cannot be trusted.
+    Rejected {
+        /// Which broker, why, and the setting to look at.
+        reason: Arc<str>,
+    },
     /// The producer was closed before the record was acknowledged.
     Closed,
     /// The sender thread ended unexpectedly; the text says why.
@@ -368,6 +382,7 @@ impl fmt::Display for DeliveryError {
                 write!(f, "no acknowledgement within {limit:?} (delivery.timeout.ms)")?;
             }
             DeliveryCause::TransactionAborted(why) => write!(f, "not sent, as the transaction ends: {why}")?,
+            DeliveryCause::Rejected { reason } => write!(f, "the broker cannot be used: {reason}")?,
             DeliveryCause::Closed => {
                 f.write_str("the producer was closed before the record was acknowledged")?
             }

@@ -39,7 +39,8 @@
 //! | `json` | `JsonSerializer`: any `serde::Serialize` as key or value |
 //! | `testing` | [`testing`]: a Kafka cluster on loopback sockets inside the test's own process |
 //! | `gzip` `snappy` `lz4` `zstd` | `compression.type`: each a codec, in pure Rust |
-//! | `tls` `sasl` | `security.protocol`; declared, not written yet: the setting is an error that says so |
+//! | `tls` | `security.protocol=SSL`: encryption, and certificates for brokers and clients |
+//! | `sasl` | `security.protocol=SASL_SSL` and `SASL_PLAINTEXT`: PLAIN, SCRAM and OAUTHBEARER |
 //! | `full` | all of them except `testing` |
 //!
 //! # Logging
@@ -53,6 +54,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "tls", feature = "sasl"))]
+mod base64;
 mod config;
 mod delivery;
 mod engine;
@@ -62,11 +65,15 @@ mod error;
 pub mod fuzzing;
 mod handoff;
 mod interceptor;
+#[cfg(any(feature = "tls", feature = "sasl"))]
+mod kdf;
 mod net;
 mod offsets;
 mod partitioner;
 mod producer;
 mod record;
+#[cfg(feature = "sasl")]
+mod sasl;
 mod serializer;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -80,16 +87,20 @@ mod pages {
     mod readme {}
     #[doc = include_str!("../docs/errors.md")]
     mod errors {}
+    #[doc = include_str!("../docs/security.md")]
+    mod security {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
     #[doc = include_str!("../docs/transactions.md")]
     mod transactions {}
 }
 
+#[cfg(feature = "sasl")]
+pub use crate::sasl::OAuthBearerToken;
 #[cfg(feature = "json")]
 pub use crate::serializer::JsonSerializer;
 pub use crate::{
-    config::{Acks, Compression, MetadataRecoveryStrategy, ProducerConfig},
+    config::{Acks, Compression, MetadataRecoveryStrategy, ProducerConfig, SecurityProtocol},
     delivery::DeliveryFuture,
     error::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,

@@ -209,6 +209,7 @@ fn send_errors() -> Vec<(&'static str, SendErrorKind)> {
             "Transaction",
             SendErrorKind::Transaction(TransactionErrorKind::OutOfPlace { call: "send", reason: "" }.into()),
         ),
+        ("Rejected", SendErrorKind::Rejected { topic: topic(), reason: String::new() }),
         ("Closed", SendErrorKind::Closed),
         ("Failed", SendErrorKind::Failed { cause: String::new() }),
         ("Forked", SendErrorKind::Forked { parent: 1 }),

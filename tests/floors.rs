@@ -46,13 +46,14 @@ impl Floor {
         let room = inside.split('/').next()?.trim_end_matches(".rs");
         Some(match (room, inside) {
             ("error", _) => Self::Errors,
+            ("base64" | "kdf", _) => Self::Encoding,
             (_, "wire/primitives.rs" | "wire/record.rs") => Self::Encoding,
             (
                 "record" | "config" | "serializer" | "partitioner" | "interceptor" | "delivery" | "metrics"
                 | "offsets",
                 _,
             ) => Self::VocabularyAndHandoff,
-            ("handoff", _) => Self::VocabularyAndHandoff,
+            ("handoff" | "sasl", _) => Self::VocabularyAndHandoff,
             ("wire", _) => Self::Wire,
             ("engine", _) => Self::Engine,
             ("net", _) => Self::Net,
@@ -189,9 +190,11 @@ fn leans_on_a_sibling(import: &Import) -> Option<String> {
         Some(inside.to_string())
     };
     let (from, to) = (room(&import.from)?, room(&import.to)?);
-    let composes = ["mod", "produce", "transact"].contains(&&*from);
+    let composes = ["mod", "produce", "transact", "login"].contains(&&*from);
     (!composes && to != "mod" && from != to).then(|| {
-        format!("{import}: siblings in engine/ do not import siblings; mod.rs, produce.rs and transact.rs compose them")
+        format!(
+            "{import}: siblings in engine/ do not import siblings; mod.rs, produce.rs, transact.rs and login.rs compose them"
+        )
     })
 }
 

@@ -8,17 +8,27 @@ use crate::{interceptor::ProducerInterceptor, partitioner::Partitioner};
 #[derive(Clone, Default)]
 pub(super) struct Given {
     /// By place in the table.
-    pub(super) values: BTreeMap<usize, String>,
+    pub(super) values: BTreeMap<usize, Text>,
     /// Under names that are not in the table, in the order given; each name once.
     pub(super) unknown: Vec<(String, String)>,
     pub(super) partitioner: Option<Arc<dyn Partitioner>>,
     pub(super) interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+    #[cfg(feature = "sasl")]
+    pub(super) token: Option<crate::sasl::TokenCallback>,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
 }
+
+/// May be a secret: leaves nothing behind in memory.
+#[cfg(any(feature = "tls", feature = "sasl"))]
+pub(super) type Text = zeroize::Zeroizing<String>;
+#[cfg(not(any(feature = "tls", feature = "sasl")))]
+pub(super) type Text = String;
 
 impl Given {
     /// The text that was given for a setting of the table.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        keys::find(name).and_then(|(place, _)| self.values.get(&place)).map(String::as_str)
+        keys::find(name).and_then(|(place, _)| self.values.get(&place)).map(|text| text.as_str())
     }
 
     /// As [`text`](Self::text), fit to be seen.

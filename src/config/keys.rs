@@ -96,7 +96,7 @@ impl Key {
         match self.name {
             "bootstrap.servers" => return Some("new".to_owned()),
             "compression.type" => return Some("compression".to_owned()),
-            "security.protocol" | "client.dns.lookup" => return None,
+            "client.dns.lookup" => return None,
             name if name.starts_with("compression.") => {}
             _ if matches!(self.status, Status::Used) => {}
             _ => return None,
@@ -358,8 +358,8 @@ pub(super) const FEATURES: &[Feature] = &[
     Feature { name: "snappy", written: true, enabled: cfg!(feature = "snappy") },
     Feature { name: "lz4", written: true, enabled: cfg!(feature = "lz4") },
     Feature { name: "zstd", written: true, enabled: cfg!(feature = "zstd") },
-    Feature { name: "tls", written: false, enabled: cfg!(feature = "tls") },
-    Feature { name: "sasl", written: false, enabled: cfg!(feature = "sasl") },
+    Feature { name: "tls", written: true, enabled: cfg!(feature = "tls") },
+    Feature { name: "sasl", written: true, enabled: cfg!(feature = "sasl") },
 ];
 
 /// The names under which users of librdkafka and its bindings know a setting, where no slip of the pen leads to ours.
@@ -391,13 +391,17 @@ const FROM_LIBRDKAFKA: &[(&str, &str)] = &[
 const JVM: &str = "configures Java's virtual machine, which this producer does without: leave it out";
 const KERBEROS: &str = "configures Kerberos (GSSAPI), which this crate does not support: leave it out, and use PLAIN, \
      SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER as sasl.mechanism";
-const CALLBACK: &str = "names a Java class, which cannot be loaded here: leave it out, and give user names, passwords and \
-     token end points through sasl.jaas.config and sasl.oauthbearer.*";
+const CALLBACK: &str = "names a Java class, which cannot be loaded here: leave it out, and give user names and passwords through \
+     sasl.jaas.config, tokens through ProducerConfig::sasl_oauthbearer";
 const SERIALIZER: &str = "names a Java class, which cannot be loaded here: leave it out; strings and bytes need no serializer, \
      and others are passed to Producer::with_serializers";
 const ENCODING: &str = "belongs to Java's string serializers: leave it out; strings are sent as the UTF-8 that they are, and \
      other encodings are a Serializer's work, passed to Producer::with_serializers";
 const WINDOW: &str = "metrics here are counters and snapshots, not windows of samples";
+const NO_HTTP: &str = "serves to fetch tokens over HTTP, which this crate leaves to others: leave it out, and give tokens \
+     through ProducerConfig::sasl_oauthbearer or a file URL in sasl.oauthbearer.token.endpoint.url";
+const NO_REFRESH: &str =
+    "a token is asked for whenever a connection is authenticated, and again before its session ends";
 const BROKER_SIDE: &str = "it is for whoever verifies a token, and that is the broker";
 
 pub(super) static GROUPS: &[Group] = &[
@@ -1009,7 +1013,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "2.0",
                 "The part of a token's life after which a new one is fetched.",
             )
-            .needs("sasl"),
+            .no_effect(NO_REFRESH),
             key(
                 "sasl.login.refresh.window.jitter",
                 Kind::Double { min: 0.0, max: 0.25 },
@@ -1017,7 +1021,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "2.0",
                 "The part of a token's life by which that moment is moved at random.",
             )
-            .needs("sasl"),
+            .no_effect(NO_REFRESH),
             seconds(
                 "sasl.login.refresh.min.period.seconds",
                 Width::Short,
@@ -1026,7 +1030,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "How long a token is kept at least before it is replaced.",
             )
             .within(0, 900)
-            .needs("sasl"),
+            .no_effect(NO_REFRESH),
             seconds(
                 "sasl.login.refresh.buffer.seconds",
                 Width::Short,
@@ -1035,7 +1039,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "How long before a token ends it is replaced at the latest.",
             )
             .within(0, 3600)
-            .needs("sasl"),
+            .no_effect(NO_REFRESH),
             key(
                 "sasl.login.connect.timeout.ms",
                 number(Width::Int, "milliseconds"),
@@ -1043,7 +1047,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "3.1",
                 "How long connecting to the token's issuer may take (KIP-768).",
             )
-            .needs("sasl"),
+            .no_effect(NO_REFRESH),
             key(
                 "sasl.login.read.timeout.ms",
                 number(Width::Int, "milliseconds"),
@@ -1051,26 +1055,26 @@ pub(super) static GROUPS: &[Group] = &[
                 "3.1",
                 "How long the token's issuer may take to answer (KIP-768).",
             )
-            .needs("sasl"),
+            .no_effect(NO_REFRESH),
             long_ms(
                 "sasl.login.retry.backoff.ms",
                 "100",
                 "3.1",
                 "How long to wait before asking the token's issuer again; it doubles each time (KIP-768).",
             )
-            .needs("sasl"),
+            .no_effect(NO_REFRESH),
             long_ms(
                 "sasl.login.retry.backoff.max.ms",
                 "10000",
                 "3.1",
                 "How long all attempts to get one token may take together, as in Java (KIP-768).",
             )
-            .needs("sasl"),
+            .no_effect(NO_REFRESH),
             text(
                 "sasl.oauthbearer.token.endpoint.url",
                 None,
                 "3.1",
-                "Where tokens come from: an `https`, `http` or `file` URL (KIP-768).",
+                "A `file` URL of a file with the token; it is read for each authentication (KIP-768). Fetching tokens over HTTP, as Java can, is left to a callback: `ProducerConfig::sasl_oauthbearer`.",
             )
             .needs("sasl"),
             Key {
@@ -1086,7 +1090,7 @@ pub(super) static GROUPS: &[Group] = &[
                     "4.1",
                     "How a token is got: Java's own ways by their names (KIP-1139).",
                 )
-                .needs("sasl")
+                .no_effect(NO_REFRESH)
             },
             Key {
                 default: Some("org.apache.kafka.common.security.oauthbearer.DefaultJwtValidator"),
@@ -1100,7 +1104,7 @@ pub(super) static GROUPS: &[Group] = &[
                     "How a token is looked over before it is sent: Java's own ways by their names \
                      (KIP-1139).",
                 )
-                .needs("sasl")
+                .no_effect(NO_REFRESH)
             },
             text(
                 "sasl.oauthbearer.client.credentials.client.id",
@@ -1108,20 +1112,20 @@ pub(super) static GROUPS: &[Group] = &[
                 "4.1",
                 "The client's id for the grant `client_credentials` (KIP-1139).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             secret(
                 "sasl.oauthbearer.client.credentials.client.secret",
                 "4.1",
                 "The client's secret for the grant `client_credentials` (KIP-1139).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             text(
                 "sasl.oauthbearer.scope",
                 None,
                 "4.1",
                 "The scope that a token is asked for with (KIP-1139).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             boolean(
                 "sasl.oauthbearer.header.urlencode",
                 "false",
@@ -1129,7 +1133,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "Whether the client's id and secret are URL-encoded before they go into the Authorization \
                  header (KIP-1025).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             text(
                 "sasl.oauthbearer.assertion.file",
                 None,
@@ -1137,7 +1141,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "A file with a ready-made assertion (a JWT); with it, the other settings for assertions \
                  are not looked at (KIP-1139).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             choice(
                 "sasl.oauthbearer.assertion.algorithm",
                 &["RS256", "ES256"],
@@ -1146,48 +1150,48 @@ pub(super) static GROUPS: &[Group] = &[
                 "How an assertion is signed (KIP-1139).",
             )
             .any_case()
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             text(
                 "sasl.oauthbearer.assertion.private.key.file",
                 None,
                 "4.1",
                 "A file with the private key that signs an assertion, PEM (PKCS#8) (KIP-1139).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             secret(
                 "sasl.oauthbearer.assertion.private.key.passphrase",
                 "4.1",
                 "The passphrase of that key, if it is encrypted (KIP-1139).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             text(
                 "sasl.oauthbearer.assertion.template.file",
                 None,
                 "4.1",
                 "A JSON file with headers and claims for an assertion (KIP-1139).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             text(
                 "sasl.oauthbearer.assertion.claim.aud",
                 None,
                 "4.1",
                 "The claim `aud` of an assertion (KIP-1139).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             text(
                 "sasl.oauthbearer.assertion.claim.iss",
                 None,
                 "4.1",
                 "The claim `iss` of an assertion (KIP-1139).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             text(
                 "sasl.oauthbearer.assertion.claim.sub",
                 None,
                 "4.1",
                 "The claim `sub` of an assertion (KIP-1139).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             seconds(
                 "sasl.oauthbearer.assertion.claim.exp.seconds",
                 Width::Int,
@@ -1196,7 +1200,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "How long an assertion is good for, from now (KIP-1139).",
             )
             .within(0, 86_400)
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             seconds(
                 "sasl.oauthbearer.assertion.claim.nbf.seconds",
                 Width::Int,
@@ -1205,14 +1209,14 @@ pub(super) static GROUPS: &[Group] = &[
                 "Since when an assertion is good, counted back from now (KIP-1139).",
             )
             .within(0, 3600)
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             boolean(
                 "sasl.oauthbearer.assertion.claim.jti.include",
                 "false",
                 "4.1",
                 "Whether an assertion carries a random id (KIP-1139).",
             )
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             text(
                 "sasl.oauthbearer.scope.claim.name",
                 Some("scope"),
@@ -1220,7 +1224,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "The claim of a token that holds its scope (KIP-768).",
             )
             .not_empty()
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             text(
                 "sasl.oauthbearer.sub.claim.name",
                 Some("sub"),
@@ -1228,7 +1232,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "The claim of a token that holds its subject (KIP-768).",
             )
             .not_empty()
-            .needs("sasl"),
+            .not_here(NO_HTTP),
             text(
                 "sasl.oauthbearer.jwks.endpoint.url",
                 None,

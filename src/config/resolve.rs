@@ -1,13 +1,15 @@
 //! From what was given to what the producer works with: defaults, the rules that join several settings, and
 //! [`Settings`].
 //!
-//! Knows what Java's producer does with settings that contradict each other, in its order; opens no file, looks up no
-//! host. Every problem is reported, not only the first: a rule is skipped if one of the values it joins is itself wrong.
+//! Knows what Java's producer does with settings that contradict each other, in its order; opens no file but those with
+//! keys and certificates, looks up no host. Every problem is reported, not only the first: a rule is skipped if one of the values it joins is itself wrong.
 
 use std::{sync::Arc, time::Duration};
 
 use log::Level;
 
+#[cfg(feature = "tls")]
+use super::tls;
 use super::{
     bootstrap,
     compression::Compression,
@@ -16,6 +18,8 @@ use super::{
     keys::Status,
     parse::{self, Value},
 };
+#[cfg(feature = "sasl")]
+use crate::sasl::{Login, jaas::Jaas};
 use crate::{
     error::{ConfigError, ConfigProblem},
     interceptor::ProducerInterceptor,
@@ -82,8 +86,24 @@ pub(crate) struct Settings {
     pub(crate) transactional_id: Option<String>,
     /// Above zero.
     pub(crate) transaction_timeout: Duration,
+    /// Of `security.protocol` SASL_PLAINTEXT and SASL_SSL.
+    #[cfg(feature = "sasl")]
+    pub(crate) login: Option<Arc<Login>>,
+    /// Of `security.protocol` SSL and SASL_SSL.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
     pub(crate) partitioner: Option<Arc<dyn Partitioner>>,
     pub(crate) interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+}
+
+impl Settings {
+    /// Whether every connection begins with a handshake of TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
 }
 
 /// The outcome of a resolution, before it has had an effect.
@@ -100,7 +120,6 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
     let mut reader = Reader::read(given);
     let bootstrap = reader.bootstrap();
     reader.check_what_this_build_lacks();
-    reader.check_mechanism();
     reader.note_constant_backoffs();
     let reconnect_max = reader.reconnect_backoff_max();
     let idempotence = reader.idempotence();
@@ -110,6 +129,10 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
     reader.check_client_id();
     let delivery_timeout = reader.delivery_timeout();
     reader.note_what_has_no_effect();
+    #[cfg(feature = "tls")]
+    let tls = reader.tls();
+    #[cfg(feature = "sasl")]
+    let login = reader.login();
     let Reader { values, problems, notices, .. } = reader;
     if !problems.is_empty() {
         return Err(ConfigError::new(problems));
@@ -163,6 +186,10 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         drop_timeout: values.duration("drop.timeout.ms"),
         transactional_id: Some(values.text("transactional.id")).filter(|id| !id.is_empty()),
         transaction_timeout: values.duration("transaction.timeout.ms"),
+        #[cfg(feature = "tls")]
+        tls,
+        #[cfg(feature = "sasl")]
+        login,
         partitioner: given.partitioner.clone(),
         interceptors: given.interceptors.clone(),
     };
@@ -183,6 +210,13 @@ impl<'a> Reader<'a> {
         let mut reader = Self { given, values: Vec::new(), problems: Vec::new(), notices: Vec::new() };
         for (place, key) in keys::all().enumerate() {
             let value = match given.values.get(&place) {
+                // Whoever needs it reads it where it is, so that there is no copy of it.
+                Some(_) if key.is_secret() => {
+                    if let Status::NotHere(instead) = key.status {
+                        reader.refuse(key.name, instead);
+                    }
+                    None
+                }
                 Some(raw) => match parse::check(key, raw) {
                     Ok(value) => Some(reader.without_duplicates(key.name, value)),
                     Err(problem) => {
@@ -281,14 +315,139 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn check_mechanism(&mut self) {
-        let is_sasl = self.text("security.protocol").is_some_and(|protocol| protocol.starts_with("SASL_"));
-        if is_sasl && self.text("sasl.mechanism") == Some("") {
-            self.refuse(
-                "sasl.mechanism",
-                "must not be empty while security.protocol is SASL_PLAINTEXT or SASL_SSL",
-            );
+    #[cfg(feature = "tls")]
+    fn tls(&mut self) -> Option<Arc<rustls::ClientConfig>> {
+        if !self.features("security.protocol").contains(&"tls") {
+            if self.given.tls.is_some() {
+                let protocol = self.text("security.protocol").unwrap_or_default();
+                let text = format!(
+                    "a TLS configuration was given and has no effect: security.protocol is {protocol}"
+                );
+                self.notices.push((Level::Info, text));
+            }
+            return None;
         }
+        if let Some(config) = &self.given.tls {
+            let given =
+                |key: &&keys::Key| key.name.starts_with("ssl.") && self.given.text(key.name).is_some();
+            let beside: Vec<&str> = keys::all().filter(given).map(|key| key.name).collect();
+            let config = Arc::clone(config);
+            for name in beside {
+                self.refuse(
+                    name,
+                    "must not be set beside ProducerConfig::tls_config, which stands for all of ssl.*",
+                );
+            }
+            return Some(config);
+        }
+        match tls::build(self) {
+            Ok((config, warnings)) => {
+                self.notices.extend(warnings.into_iter().map(|text| (Level::Warn, text)));
+                Some(config)
+            }
+            Err(problems) => {
+                problems.into_iter().for_each(|(name, problem)| self.refuse(name, problem));
+                None
+            }
+        }
+    }
+
+    /// Who we are, and how we prove it.
+    #[cfg(feature = "sasl")]
+    fn login(&mut self) -> Option<Arc<Login>> {
+        if !self.features("security.protocol").contains(&"sasl") {
+            return None;
+        }
+        match self.login_by_mechanism() {
+            Ok(login) => {
+                if login.tells_its_secret() && self.text("security.protocol") == Some("SASL_PLAINTEXT") {
+                    let text = format!(
+                        "sasl.mechanism={} with security.protocol=SASL_PLAINTEXT shows the secret to everybody on the \
+                         way; SASL_SSL does not",
+                        login.mechanism()
+                    );
+                    self.notices.push((Level::Warn, text));
+                }
+                Some(Arc::new(login))
+            }
+            Err((name, problem)) => {
+                self.refuse(name, problem);
+                None
+            }
+        }
+    }
+
+    #[cfg(feature = "sasl")]
+    fn login_by_mechanism(&self) -> Result<Login, (&'static str, String)> {
+        let mechanism = self.text("sasl.mechanism").unwrap_or_default();
+        let jaas = self.given.text(JAAS).filter(|text| !text.trim().is_empty());
+        let jaas = jaas.map(Jaas::parse).transpose().map_err(|problem| (JAAS, problem))?;
+        let expect = |module: &str| match &jaas {
+            None => Err((
+                JAAS,
+                format!("must be set for {mechanism}: {module} required username=\"...\" password=\"...\";"),
+            )),
+            Some(jaas) if jaas.module != module => Err((
+                JAAS,
+                format!("names the login module {}, and {mechanism} goes with {module}", jaas.module),
+            )),
+            Some(jaas) => {
+                let option = |name| {
+                    jaas.option(name)
+                        .ok_or_else(|| (JAAS, format!("lacks {name}=\"...\", which {mechanism} needs")))
+                };
+                let user = option("username")?;
+                if user.contains('\0') || user.is_empty() {
+                    return Err((JAAS, "has an empty username, or one with a NUL".to_owned()));
+                }
+                Ok((
+                    user,
+                    option("password")?,
+                    jaas.option("tokenauth").is_some_and(|by| by.eq_ignore_ascii_case("true")),
+                ))
+            }
+        };
+        match mechanism {
+            "PLAIN" => expect("PlainLoginModule").map(|(user, password, _)| Login::plain(user, password)),
+            "SCRAM-SHA-256" => expect("ScramLoginModule")
+                .map(|(user, password, by_token)| Login::scram_sha_256(user, password, by_token)),
+            "SCRAM-SHA-512" => expect("ScramLoginModule")
+                .map(|(user, password, by_token)| Login::scram_sha_512(user, password, by_token)),
+            "OAUTHBEARER" => self.token_login(jaas.as_ref()),
+            "GSSAPI" => Err((
+                "sasl.mechanism",
+                "is GSSAPI, Java's default: Kerberos is not supported here; PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and \
+                 OAUTHBEARER are"
+                    .to_owned(),
+            )),
+            _ => Err(("sasl.mechanism", "must be PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER".to_owned())),
+        }
+    }
+
+    #[cfg(feature = "sasl")]
+    fn token_login(&self, jaas: Option<&Jaas>) -> Result<Login, (&'static str, String)> {
+        const MODULE: &str = "OAuthBearerLoginModule";
+        if let Some(jaas) = jaas.filter(|jaas| jaas.module != MODULE) {
+            return Err((
+                JAAS,
+                format!("names the login module {}, and OAUTHBEARER goes with {MODULE}", jaas.module),
+            ));
+        }
+        if let Some(callback) = &self.given.token {
+            return Ok(Login::callback(Arc::clone(callback)));
+        }
+        if let Some(url) = self.given.text(TOKEN_URL).map(str::trim).filter(|url| !url.is_empty()) {
+            // file:/path and file:///path are the same place.
+            let path = url.strip_prefix("file:").map(|path| path.strip_prefix("//").unwrap_or(path));
+            return path.filter(|path| path.starts_with('/')).map(Login::token_file).ok_or((
+                TOKEN_URL,
+                "must be a file URL with a whole path; tokens that are fetched over HTTP come from \
+                 ProducerConfig::sasl_oauthbearer"
+                    .to_owned(),
+            ));
+        }
+        let options = jaas.map_or(&[][..], |jaas| &jaas.options);
+        Login::unsecured(options).map_err(|problem| (JAAS, problem))
     }
 
     fn note_constant_backoffs(&mut self) {
@@ -479,6 +638,22 @@ impl<'a> Reader<'a> {
     }
 }
 
+#[cfg(feature = "tls")]
+impl tls::Wishes for Reader<'_> {
+    fn text(&self, name: &str) -> Option<&str> {
+        let given = keys::java_trim(self.given.text(name)?);
+        // An empty location is that of no file; an empty algorithm says something.
+        (!given.is_empty() || name == "ssl.endpoint.identification.algorithm").then_some(given)
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        match self.value(name) {
+            Some(Value::List(entries)) => entries.clone(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// The values once nothing is wrong with any of them.
 struct Checked(Vec<Option<Value>>);
 
@@ -545,6 +720,11 @@ fn clamp_to_int(ms: i64) -> i64 {
 fn millis(ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0)).min(CENTURY)
 }
+
+#[cfg(feature = "sasl")]
+const JAAS: &str = "sasl.jaas.config";
+#[cfg(feature = "sasl")]
+const TOKEN_URL: &str = "sasl.oauthbearer.token.endpoint.url";
 
 const MAX_IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
 
@@ -849,18 +1029,19 @@ mod tests {
             let lacking =
                 keys::FEATURES.iter().any(|f| features.contains(&f.name) && !(f.written && f.enabled));
             if !lacking {
-                assert!(config(&[(name, value)]).validate().is_ok(), "{name}={value}");
+                let config = config(&[(name, value)])
+                    .set("sasl.mechanism", "PLAIN")
+                    .set("sasl.jaas.config", "PlainLoginModule required username=\"u\" password=\"p\";");
+                assert!(config.validate().is_ok(), "{name}={value}");
                 continue;
             }
             let found = problems(&[(name, value)]);
             assert!(found[0].starts_with(&format!("{name}={value}: needs the feature")), "{found:?}");
-            assert!(features.iter().all(|feature| found[0].contains(&format!("`{feature}`"))), "{found:?}");
+            let is_here =
+                |name: &str| keys::FEATURES.iter().any(|f| f.name == name && f.written && f.enabled);
+            let named = |feature: &&str| is_here(feature) || found[0].contains(&format!("`{feature}`"));
+            assert!(features.iter().all(named), "{found:?}");
         }
-        let found = problems(&[("security.protocol", "SASL_SSL"), ("sasl.mechanism", "")]);
-        assert!(
-            found.last().expect("a problem").starts_with("sasl.mechanism=: must not be empty"),
-            "{found:?}"
-        );
         let found =
             problems(&[("buffer.memory.allocation.strategy", "incremental"), ("compression.type", "lz4")]);
         assert!(

@@ -1,10 +1,10 @@
 //! Brokers and the connections to them.
 //!
 //! ```text
-//!         dial             connected                  answered
-//!  Down ------> Dialing ------------> ExpectApiVersions ------> Ready
-//!   ^              |                          |                   |
-//!   +--------------+------- failed: back off -+-------------------+
+//!         dial             connected           versions are known, and who we are
+//!  Down ------> Dialing ------------> Opening -----------------------------------> Ready
+//!   ^              |                     |                                           |
+//!   +--------------+---- failed: back off +------------------------------------------+
 //! ```
 //!
 //! What a request is for is a stranger here: it is a value of type `P`, kept while the request is in flight and handed
@@ -16,6 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "sasl")]
+use crate::sasl::Waiting;
 use crate::wire::{
     api::ApiKey, api_versions::ApiVersionsResponse, frame::FrameReader, metadata::Broker as BrokerAnswer,
 };
@@ -30,6 +32,8 @@ pub(super) struct Brokers<P> {
     next_conn: u64,
     /// What the cluster has agreed on, with the epoch of the agreement.
     features: Option<(i64, Protocol)>,
+    /// Whether any broker ever answered anything but what it can do and who we are.
+    ever_answered: bool,
 }
 
 /// How transactions are made.
@@ -57,18 +61,22 @@ pub(super) struct Broker<P> {
     pub(super) throttled_until: Option<Instant>,
     /// The newest version of ApiVersions that it understands, as far as is known.
     pub(super) greets_in: i16,
+    /// Why it does not let us in, until it does.
+    pub(super) refusal: Option<Arc<str>>,
+    /// How often in a row it closed a connection on which it had not answered what was asked for.
+    silent_ends: u32,
     /// In the newest metadata, or a bootstrap address while those count.
     pub(super) listed: bool,
 }
 
 pub(super) enum Link<P> {
     Down,
-    /// Dialing and the first answer share one time limit.
+    /// Dialing, the first answer and the proof of who we are share one time limit.
     Dialing {
         conn: ConnId,
         deadline: Instant,
     },
-    ExpectApiVersions {
+    Opening {
         session: Session<P>,
         deadline: Instant,
     },
@@ -82,8 +90,27 @@ pub(super) struct Session<P> {
     /// One entry for each request handed to the transport and not yet written; what expects no answer waits here.
     pub(super) unwritten: VecDeque<Unwritten<P>>,
     next_correlation: i32,
-    versions: Versions,
+    pub(super) versions: Versions,
     last_used: Instant,
+    #[cfg(feature = "sasl")]
+    pub(super) proof: Proof,
+}
+
+/// That we are who we say we are.
+#[cfg(feature = "sasl")]
+pub(super) enum Proof {
+    /// Nobody has asked for one yet.
+    Absent,
+    /// Nothing else is sent meanwhile.
+    Underway {
+        deadline: Instant,
+        /// What goes on when the broker has answered.
+        waiting: Option<Waiting>,
+        /// What the broker's last answer said about how long it will be good for; zero for ever.
+        lifetime: Duration,
+    },
+    /// After this time it must be given again before anything is sent.
+    Given { until: Option<Instant> },
 }
 
 pub(super) struct InFlight<P> {
@@ -112,6 +139,12 @@ impl Versions {
         // A list can be long, and is looked through for every request.
         let ours = |key| ApiKey::ALL.iter().any(|api| api.key() == key);
         Self { offered: answer.api_keys.iter().filter(|(key, ..)| ours(*key)).copied().collect() }
+    }
+
+    /// Whether a broker has this version of an API.
+    #[cfg(feature = "sasl")]
+    pub(super) fn offers(&self, api: ApiKey, version: i16) -> bool {
+        self.offered.iter().any(|&(key, min, max)| key == api.key() && (min..=max).contains(&version))
     }
 
     /// The newest version both sides know, or why there is none.
@@ -143,7 +176,33 @@ impl<P> Session<P> {
             next_correlation: 0,
             versions: Versions::default(),
             last_used: now,
+            #[cfg(feature = "sasl")]
+            proof: Proof::Absent,
         }
+    }
+
+    /// Whether the broker takes anything but a proof of who we are.
+    #[cfg(feature = "sasl")]
+    pub(super) fn may_send(&self, now: Instant) -> bool {
+        match self.proof {
+            Proof::Absent => true,
+            Proof::Underway { .. } => false,
+            Proof::Given { until } => until.is_none_or(|until| until > now),
+        }
+    }
+
+    #[cfg(not(feature = "sasl"))]
+    fn may_send(&self, _: Instant) -> bool {
+        true
+    }
+
+    /// By when the broker must be convinced.
+    fn proof_deadline(&self) -> Option<Instant> {
+        #[cfg(feature = "sasl")]
+        if let Proof::Underway { deadline, .. } = self.proof {
+            return Some(deadline);
+        }
+        None
     }
 
     pub(super) fn usable(&self, api: ApiKey, at_most: i16) -> Result<i16, String> {
@@ -171,6 +230,9 @@ impl<P> Session<P> {
     }
 
     fn overdue(&self, now: Instant, max_idle: Option<Duration>) -> Option<Overdue> {
+        if self.proof_deadline().is_some_and(|deadline| deadline <= now) {
+            return Some(Overdue::Setup);
+        }
         if let Some(oldest) = self.in_flight.front().filter(|r| r.deadline <= now) {
             return Some(Overdue::Request(oldest.api, now.saturating_duration_since(oldest.sent)));
         }
@@ -184,9 +246,9 @@ impl<P> Session<P> {
     fn next_deadline(&self, max_idle: Option<Duration>) -> Option<Instant> {
         let answer = self.in_flight.front().map(|r| r.deadline);
         let write = self.unwritten.front().map(|w| w.deadline);
-        match (answer, write) {
-            (None, None) => max_idle.map(|idle| self.last_used + idle),
-            (answer, write) => answer.into_iter().chain(write).min(),
+        match (answer, write, self.proof_deadline()) {
+            (None, None, None) => max_idle.map(|idle| self.last_used + idle),
+            (answer, write, proof) => answer.into_iter().chain(write).chain(proof).min(),
         }
     }
 }
@@ -213,13 +275,15 @@ impl<P> Broker<P> {
             reported: None,
             throttled_until: None,
             greets_in: ApiKey::ApiVersions.max_version(),
+            refusal: None,
+            silent_ends: 0,
             listed: true,
         }
     }
 
     pub(super) fn session(&mut self) -> Option<&mut Session<P>> {
         match &mut self.link {
-            Link::Ready(session) | Link::ExpectApiVersions { session, .. } => Some(session),
+            Link::Ready(session) | Link::Opening { session, .. } => Some(session),
             _ => None,
         }
     }
@@ -228,7 +292,7 @@ impl<P> Broker<P> {
         match &self.link {
             Link::Down => None,
             Link::Dialing { conn, .. } => Some(*conn),
-            Link::ExpectApiVersions { session, .. } | Link::Ready(session) => Some(session.conn),
+            Link::Opening { session, .. } | Link::Ready(session) => Some(session.conn),
         }
     }
 
@@ -242,7 +306,10 @@ impl<P> Broker<P> {
             return None;
         }
         match &mut self.link {
-            Link::Ready(session) if session.in_flight.len() + waiting_writes(session) < max_in_flight => {
+            Link::Ready(session)
+                if session.may_send(now)
+                    && session.in_flight.len() + waiting_writes(session) < max_in_flight =>
+            {
                 Some(session)
             }
             _ => None,
@@ -274,8 +341,13 @@ fn waiting_writes<P>(session: &Session<P>) -> usize {
 
 impl<P> Brokers<P> {
     pub(super) fn new(bootstrap: &[(String, u16)]) -> Self {
-        let mut brokers =
-            Self { nodes: BTreeMap::new(), by_conn: HashMap::new(), next_conn: 0, features: None };
+        let mut brokers = Self {
+            nodes: BTreeMap::new(),
+            by_conn: HashMap::new(),
+            next_conn: 0,
+            features: None,
+            ever_answered: false,
+        };
         for (i, (host, port)) in bootstrap.iter().enumerate() {
             let node = -1 - i as i32;
             brokers.nodes.insert(node, Broker::new(host.as_str().into(), *port, node, None));
@@ -394,7 +466,7 @@ impl<P> Brokers<P> {
             }
             let last_attempt = broker.last_attempt;
             match &broker.link {
-                Link::Dialing { .. } | Link::ExpectApiVersions { .. } => dialing = true,
+                Link::Dialing { .. } | Link::Opening { .. } => dialing = true,
                 Link::Down if broker.may_dial(now) => {
                     if dialable.is_none_or(|(at, _)| last_attempt < at) {
                         dialable = Some((last_attempt, node));
@@ -427,7 +499,7 @@ impl<P> Brokers<P> {
     }
 
     pub(super) fn any_connecting(&self) -> bool {
-        self.nodes.values().any(|b| matches!(b.link, Link::Dialing { .. } | Link::ExpectApiVersions { .. }))
+        self.nodes.values().any(|b| matches!(b.link, Link::Dialing { .. } | Link::Opening { .. }))
     }
 
     /// Starts a dial; returns the connection's name and how long it may take, which depends on the failures in a row.
@@ -451,7 +523,7 @@ impl<P> Brokers<P> {
     pub(super) fn connected(&mut self, now: Instant, node: i32) -> Option<&mut Session<P>> {
         let broker = self.nodes.get_mut(&node)?;
         let Link::Dialing { conn, deadline } = broker.link else { return None };
-        broker.link = Link::ExpectApiVersions { session: Session::new(conn, now), deadline };
+        broker.link = Link::Opening { session: Session::new(conn, now), deadline };
         broker.session()
     }
 
@@ -461,8 +533,9 @@ impl<P> Brokers<P> {
         broker.failures = 0;
         broker.setup_failures = 0;
         broker.retry_at = None;
+        broker.refusal = None;
         broker.link = match std::mem::replace(&mut broker.link, Link::Down) {
-            Link::ExpectApiVersions { mut session, .. } => {
+            Link::Opening { mut session, .. } => {
                 session.versions = versions;
                 session.last_used = now;
                 Link::Ready(session)
@@ -494,7 +567,7 @@ impl<P> Brokers<P> {
         }
         let mut requests = Vec::new();
         match std::mem::replace(&mut broker.link, Link::Down) {
-            Link::ExpectApiVersions { session, .. } | Link::Ready(session) => {
+            Link::Opening { session, .. } | Link::Ready(session) => {
                 requests.extend(session.in_flight.into_iter().map(|r| r.purpose));
                 requests.extend(session.unwritten.into_iter().filter_map(|w| w.purpose));
             }
@@ -503,13 +576,48 @@ impl<P> Brokers<P> {
         Some(Lost { node, requests, label: Arc::clone(&broker.label), is_unreachable: is_news })
     }
 
+    /// Counts a connection that the other side closed without an answer, and says what that tells if it happens again and
+    /// again: a plaintext port has no other answer to the beginning of TLS, and one that wants SASL none to a request.
+    /// Once any broker answered, it is rather one that is being restarted.
+    pub(super) fn closed_without_answer(&mut self, conn: ConnId, is_tls: bool) -> Option<&'static str> {
+        let broker = self.by_conn.get(&conn).and_then(|node| self.nodes.get_mut(node))?;
+        let telling = match &broker.link {
+            Link::Opening { .. } if is_tls => "does this port speak TLS (security.protocol)?",
+            Link::Ready(session) if !session.in_flight.is_empty() => {
+                "it takes no request; does this port want SASL (security.protocol)?"
+            }
+            _ => return None,
+        };
+        broker.silent_ends = broker.silent_ends.saturating_add(1);
+        (broker.silent_ends >= TELLING_SILENCES && !self.ever_answered).then_some(telling)
+    }
+
+    /// A broker answered what was asked for.
+    pub(super) fn answered(&mut self, node: i32) {
+        self.ever_answered = true;
+        if let Some(broker) = self.nodes.get_mut(&node) {
+            broker.silent_ends = 0;
+        }
+    }
+
+    /// Why nobody can be asked anything, if all there are were tried in vain and at least one does not let us in.
+    pub(super) fn refusal_of_all(&self) -> Option<Arc<str>> {
+        let mut listed = self.nodes.values().filter(|broker| broker.listed);
+        let mut refusal = None;
+        let in_vain = listed.all(|broker| {
+            refusal = refusal.take().or_else(|| broker.refusal.clone());
+            matches!(broker.link, Link::Down) && broker.failures > 0
+        });
+        refusal.filter(|_| in_vain)
+    }
+
     /// Connections whose time for dialing, for answering or for being idle is over, and why.
     pub(super) fn overdue(&self, now: Instant, max_idle: Option<Duration>) -> Vec<(ConnId, Overdue)> {
         self.nodes
             .values()
             .filter_map(|broker| match &broker.link {
                 Link::Dialing { conn, deadline } if *deadline <= now => Some((*conn, Overdue::Setup)),
-                Link::ExpectApiVersions { session, deadline } if *deadline <= now => {
+                Link::Opening { session, deadline } if *deadline <= now => {
                     Some((session.conn, Overdue::Setup))
                 }
                 Link::Ready(session) => session.overdue(now, max_idle).map(|overdue| (session.conn, overdue)),
@@ -523,7 +631,7 @@ impl<P> Brokers<P> {
         self.nodes
             .values()
             .filter_map(|broker| match &broker.link {
-                Link::Dialing { deadline, .. } | Link::ExpectApiVersions { deadline, .. } => Some(*deadline),
+                Link::Dialing { deadline, .. } | Link::Opening { deadline, .. } => Some(*deadline),
                 Link::Ready(session) => session.next_deadline(max_idle),
                 Link::Down => None,
             })
@@ -544,6 +652,9 @@ const MOST_BROKERS: usize = 10_000;
 /// Somebody should look at a broker that cannot be reached, but need not be told with every attempt.
 const REPORTED_EVERY: Duration = Duration::from_secs(60);
 const TRANSACTION_VERSION: &str = "transaction.version";
+
+/// So often a broker that is just being started would not be met in a row.
+const TELLING_SILENCES: u32 = 3;
 
 /// What a lost connection leaves behind.
 pub(super) struct Lost<P> {

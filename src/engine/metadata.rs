@@ -44,6 +44,8 @@ pub(super) struct Metadata {
     moved: bool,
     /// What stands in the way of an answer, for whoever waits for one.
     pub(super) last_error: Option<String>,
+    /// That nobody lets us in: how often it was found so, and why the last time.
+    rejection: (u64, String),
 }
 
 struct Topic {
@@ -95,6 +97,7 @@ impl Metadata {
             given_up: None,
             moved: false,
             last_error: None,
+            rejection: (0, String::new()),
         }
     }
 
@@ -189,6 +192,11 @@ impl Metadata {
         self.asked = Some(now);
         self.outstanding += 1;
         self.topics.values().map(|t| Arc::clone(&t.name)).collect()
+    }
+
+    /// Nobody lets us in: whoever waits need not wait any longer.
+    pub(super) fn note_rejection(&mut self, reason: String) {
+        self.rejection = (self.rejection.0 + 1, reason);
     }
 
     /// How often in a row a request failed.
@@ -319,7 +327,12 @@ impl Metadata {
             topic.view = Some(Arc::clone(&view));
             topics[id.0 as usize] = Some(view);
         }
-        Snapshot { topics, last_error: self.last_error.clone(), ..Snapshot::default() }
+        Snapshot {
+            topics,
+            last_error: self.last_error.clone(),
+            rejection: self.rejection.clone(),
+            ..Snapshot::default()
+        }
     }
 }
 

@@ -18,6 +18,8 @@ mod accumulator;
 mod backoff;
 mod broker;
 mod completion;
+#[cfg(feature = "sasl")]
+mod login;
 mod metadata;
 mod produce;
 #[cfg(test)]
@@ -47,7 +49,7 @@ use crate::{
     wire::{
         api::ApiKey,
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
-        frame,
+        frame::{self, FrameError},
         init_producer_id::{InitProducerIdRequest, InitProducerIdResponse},
         metadata::{MetadataRequest, MetadataResponse},
         primitives::{DecodeError, Reader, Uuid},
@@ -59,6 +61,9 @@ use crate::{
 pub(crate) enum Action {
     /// Connect, trying every address of the host, within the time given.
     Dial { conn: ConnId, host: Arc<str>, port: u16, timeout: Duration },
+    /// Work out what a mechanism has to say next, where it disturbs nobody: `handle_login` takes the outcome.
+    #[cfg(feature = "sasl")]
+    Login { conn: ConnId, step: crate::sasl::Step },
     /// Write a request.
     Transmit { conn: ConnId, transmit: Transmit },
     /// Close a connection; nothing more is heard of it.
@@ -69,6 +74,21 @@ pub(crate) enum Action {
     Answer(Promise),
 }
 
+/// How a connection ended or failed to come about, as far as that says something about the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It broke, or nobody could be reached.
+    Broken,
+    /// The other side closed it, before the handshake of TLS was over if that is spoken.
+    Closed,
+    /// The other side does not let us in, or must not be trusted; the next time it will be the same.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "without TLS nobody but the engine finds that out")
+    )]
+    Refused,
+}
+
 /// A request on its way to a socket: `head` with `bodies` put in at the positions given.
 ///
 /// Bodies are shared, never copied: a batch that is sent again is the same bytes, and its memory is the transport's
@@ -76,6 +96,16 @@ pub(crate) enum Action {
 pub(crate) struct Transmit {
     pub(crate) head: Vec<u8>,
     pub(crate) bodies: Vec<(usize, Arc<Vec<u8>>)>,
+}
+
+/// A password may be in it.
+#[cfg(feature = "sasl")]
+impl Drop for Transmit {
+    fn drop(&mut self) {
+        if self.head.get(4..6) == Some(&ApiKey::SaslAuthenticate.key().to_be_bytes()) {
+            zeroize::Zeroize::zeroize(&mut self.head);
+        }
+    }
 }
 
 /// See the [module](self).
@@ -121,6 +151,10 @@ pub(crate) struct Engine {
 /// What a request in flight is for.
 enum Purpose {
     ApiVersions,
+    #[cfg(feature = "sasl")]
+    SaslHandshake,
+    #[cfg(feature = "sasl")]
+    SaslAuthenticate,
     Metadata,
     InitProducerId,
     Transaction(Ask),
@@ -291,9 +325,16 @@ impl Engine {
     }
 
     /// A dial failed or a connection ended; `cause` says why and where.
-    pub(crate) fn handle_disconnected(&mut self, now: Instant, conn: ConnId, cause: String) {
+    pub(crate) fn handle_disconnected(&mut self, now: Instant, conn: ConnId, ending: Ending, cause: String) {
         self.woken(now);
-        self.lose(now, conn, &cause);
+        match ending {
+            Ending::Broken => self.lose(now, conn, &cause),
+            Ending::Closed => match self.brokers.closed_without_answer(conn, self.settings.is_tls()) {
+                None => self.lose(now, conn, &cause),
+                Some(telling) => self.refused(now, conn, &format!("{cause}; {telling}")),
+            },
+            Ending::Refused => self.refused(now, conn, &cause),
+        }
     }
 
     pub(crate) fn handle_received(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
@@ -318,6 +359,11 @@ impl Engine {
                     if self.session(conn).is_none_or(|s| s.in_flight.is_empty() && !s.frames.is_mid_frame()) {
                         return;
                     }
+                }
+                Err(error @ FrameError::Tls) => {
+                    self.actions.push_back(Action::HangUp { conn });
+                    self.refused(now, conn, &error.to_string());
+                    return;
                 }
                 Err(error) => {
                     self.hang_up(now, conn, &error.to_string());
@@ -440,6 +486,8 @@ impl Engine {
         if self.accumulator.take_leaderless() {
             self.metadata.want(now);
         }
+        #[cfg(feature = "sasl")]
+        self.renew_logins(now);
         self.refresh_metadata(now);
         self.get_producer_id(now);
         self.transact(now);
@@ -589,7 +637,14 @@ impl Engine {
             Err(error) => Err((request.purpose, broken(request.api, &error))),
             Ok(_) => match request.purpose {
                 Purpose::ApiVersions => self.versions_answered(now, node, request.version, body),
-                Purpose::Metadata => self.metadata_answered(now, node, request.version, body),
+                #[cfg(feature = "sasl")]
+                Purpose::SaslHandshake => self.handshake_answered(now, conn, body),
+                #[cfg(feature = "sasl")]
+                Purpose::SaslAuthenticate => self.proof_answered(now, conn, request.version, body),
+                Purpose::Metadata => {
+                    self.brokers.answered(node);
+                    self.metadata_answered(now, node, request.version, body)
+                }
                 Purpose::InitProducerId => self.id_answered(now, node, request.version, body),
                 Purpose::Transaction(ask) => self.transaction_answered(now, node, request.version, body, ask),
                 Purpose::Produce(sent) => self.produce_answered(now, node, request.version, body, sent),
@@ -621,14 +676,27 @@ impl Engine {
         if answer.error != ErrorCode::NONE {
             return Err((Purpose::ApiVersions, format!("it refused ApiVersions: {}", answer.error)));
         }
-        let pause = answer.throttle_time_ms;
         self.brokers.note_features(&answer);
-        self.brokers.negotiated(now, node, Versions::new(&answer));
+        let (pause, versions) = (answer.throttle_time_ms, Versions::new(&answer));
+        #[cfg(feature = "sasl")]
+        if self.settings.login.is_some()
+            && let Some(session) = self.brokers.get(node).and_then(|broker| broker.session())
+            && matches!(session.proof, broker::Proof::Absent)
+        {
+            session.versions = versions;
+            return self.begin_login(now, node);
+        }
+        self.opened(now, node, versions);
         self.throttle(now, node, version >= 2, pause);
+        Ok(())
+    }
+
+    /// The broker takes requests.
+    fn opened(&mut self, now: Instant, node: i32, versions: Versions) {
+        self.brokers.negotiated(now, node, versions);
         if let Some(broker) = self.brokers.get(node) {
             log::info!("connected to {}", broker.label);
         }
-        Ok(())
     }
 
     fn metadata_answered(&mut self, now: Instant, node: i32, version: i16, body: &[u8]) -> Answered {
@@ -711,6 +779,8 @@ impl Engine {
     fn give_up(&mut self, now: Instant, node: i32, purpose: Purpose, cause: &str) {
         match purpose {
             Purpose::ApiVersions => {}
+            #[cfg(feature = "sasl")]
+            Purpose::SaslHandshake | Purpose::SaslAuthenticate => {}
             Purpose::Metadata => self.metadata_failed(now),
             Purpose::InitProducerId => {
                 if let ProducerId::Requested { failures } = self.producer_id {
@@ -834,7 +904,25 @@ impl Engine {
         // hangs up.
         self.metadata.want_newer(now);
         self.note_metadata_error(format!("no connection to {}: {cause}", lost.label));
+        if let Some(reason) = self.brokers.refusal_of_all() {
+            self.metadata.note_rejection(reason.to_string());
+            self.publish();
+        }
         self.dirty = true;
+    }
+
+    /// A broker does not let us in, or must not be trusted. That is no matter of time: what only it could take fails at
+    /// once, and so does whoever waits for metadata, once nobody else is left to ask. It is tried again as long as
+    /// somebody has a use for it, since the cause can be mended at the other end.
+    fn refused(&mut self, now: Instant, conn: ConnId, cause: &str) {
+        let Some(node) = self.brokers.node_of(conn) else { return };
+        let Some(broker) = self.brokers.get(node) else { return };
+        let reason: Arc<str> = format!("{}: {cause}", broker.label).into();
+        if broker.refusal.replace(Arc::clone(&reason)).as_deref() != Some(&*reason) {
+            log::error!("a broker cannot be used: {reason}");
+        }
+        self.lose(now, conn, cause);
+        self.fail_led_by(now, node, &DeliveryCause::Rejected { reason });
     }
 
     fn session(&mut self, conn: ConnId) -> Option<&mut broker::Session<Purpose>> {
@@ -867,8 +955,7 @@ impl Engine {
     /// it is known: at a bootstrap address any broker will do.
     fn ask_versions(&mut self, now: Instant, node: i32) {
         let greets_in = self.brokers.get(node).map_or(0, |b| b.greets_in);
-        let settings = &self.settings;
-        let checks = settings.cluster_check && settings.metadata_recovery_rebootstrap && node >= 0;
+        let checks = self.checks_cluster(node);
         let cluster = self.metadata.cluster_id.clone().filter(|_| checks);
         let version = greets_in.min(if cluster.is_some() { CHECKING_VERSION } else { CHECKING_VERSION - 1 });
         let request = ApiVersionsRequest {
@@ -879,6 +966,22 @@ impl Engine {
         self.request(now, node, ApiKey::ApiVersions, version, Purpose::ApiVersions, |out| {
             request.encode(version, out);
         });
+    }
+
+    /// Whether a broker is to be told whom a request is meant for. That it may check only once it knows who asks.
+    fn checks_cluster(&mut self, node: i32) -> bool {
+        let settings = &self.settings;
+        let checks = settings.cluster_check && settings.metadata_recovery_rebootstrap && node >= 0;
+        #[cfg(feature = "sasl")]
+        if checks && settings.login.is_some() {
+            let session = self.brokers.get(node).and_then(|broker| broker.session());
+            return self.metadata.cluster_id.is_some()
+                && session.is_some_and(|session| {
+                    matches!(session.proof, broker::Proof::Given { .. })
+                        && session.versions.offers(ApiKey::ApiVersions, CHECKING_VERSION)
+                });
+        }
+        checks
     }
 
     fn request(

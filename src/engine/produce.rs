@@ -359,6 +359,13 @@ impl Engine {
         failed
     }
 
+    /// Every batch that only this node could take fails.
+    pub(super) fn fail_led_by(&mut self, now: Instant, node: i32, cause: &DeliveryCause) {
+        for key in self.accumulator.led_by(node) {
+            self.fail(now, key, cause.clone(), Some(node));
+        }
+    }
+
     /// Ends a batch with an error. One that is in flight keeps its memory until its request has ended.
     pub(super) fn fail(&mut self, now: Instant, key: BatchKey, cause: DeliveryCause, node: Option<i32>) {
         let Some(batch) = self.accumulator.batch(key) else { return };

@@ -10,6 +10,8 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use kafka_protocol::{messages, protocol::Decodable, records::RecordBatchDecoder};
 
+#[cfg(feature = "sasl")]
+use crate::wire::{sasl_authenticate::SaslAuthenticateResponse, sasl_handshake::SaslHandshakeResponse};
 use crate::{
     config::{ProducerConfig, properties},
     record::Headers,
@@ -129,6 +131,16 @@ fn is_answer(data: &[u8]) -> bool {
             Err(error) => error,
         },
         ApiKey::TxnOffsetCommit => match TxnOffsetCommitResponse::decode(version, &mut reader) {
+            Ok(_) => return true,
+            Err(error) => error,
+        },
+        #[cfg(feature = "sasl")]
+        ApiKey::SaslHandshake => match SaslHandshakeResponse::decode(&mut reader) {
+            Ok(_) => return true,
+            Err(error) => error,
+        },
+        #[cfg(feature = "sasl")]
+        ApiKey::SaslAuthenticate => match SaslAuthenticateResponse::decode(version, &mut reader) {
             Ok(_) => return true,
             Err(error) => error,
         },

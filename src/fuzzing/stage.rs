@@ -14,7 +14,7 @@ use std::{
 use super::Feed;
 use crate::{
     DeliveryFuture, ErrorCode, Headers, ProducerConfig,
-    engine::{Action, ConnId, Engine, Transmit},
+    engine::{Action, ConnId, Ending, Engine, Transmit},
     handoff::{Bell, Command, Entry, Hub, HubConfig, HubReceiver, Partition, Patience, Promise},
     testing::{
         Fault,
@@ -216,6 +216,8 @@ impl Stage {
                         self.engine.handle_written(now, conn);
                     }
                 }
+                #[cfg(feature = "sasl")]
+                Action::Login { .. } => unreachable!("nobody here asks who a client is"),
                 Action::HangUp { conn } => {
                     self.links.remove(&conn.0);
                     self.cluster.disconnected(conn.0);
@@ -280,7 +282,7 @@ impl Stage {
         self.links.remove(&conn);
         self.cluster.disconnected(conn);
         let now = self.instant();
-        self.engine.handle_disconnected(now, ConnId(conn), "closed".into());
+        self.engine.handle_disconnected(now, ConnId(conn), Ending::Closed, "closed".into());
     }
 
     // ---- the end

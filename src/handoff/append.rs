@@ -270,11 +270,16 @@ impl Hub {
             let reason = "partitions are counted from 0".to_owned();
             return Err(SendErrorKind::InvalidPartition { topic: topic.to_owned(), partition, reason });
         }
+        let mut rejections = None;
         loop {
             if self.is_closed() {
                 return Err(self.ended().send_error());
             }
             let snapshot = self.published.current();
+            let (count, reason) = &snapshot.rejection;
+            if count > rejections.get_or_insert(*count) {
+                return Err(SendErrorKind::Rejected { topic: topic.to_owned(), reason: reason.clone() });
+            }
             let view = snapshot.topic(id);
             if let Some(code) = view.and_then(|view| view.error).filter(|&code| refuses(code)) {
                 return Err(self.refused(id, topic, code));

@@ -20,6 +20,9 @@ pub(crate) struct Snapshot {
     pub(crate) topics: Vec<Option<Arc<TopicView>>>,
     /// Why no newer metadata can be had at the moment: `no connection to 127.0.0.1:1 (bootstrap): cannot connect: connection refused`.
     pub(crate) last_error: Option<String>,
+    /// How often it was found that no broker lets this client in, and why the last time. Who waits for metadata gives up
+    /// when the number grows: time does not help.
+    pub(crate) rejection: (u64, String),
 }
 
 /// A topic as it was last seen.

@@ -4,9 +4,12 @@
 //! taken every byte or the connection is closed: a batch's memory must not be given back while a write can still
 //! read it.
 
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::{
     collections::VecDeque,
     io::{self, ErrorKind, IoSlice, Read, Write},
+    mem,
     time::Duration,
 };
 
@@ -14,12 +17,16 @@ use mio::{Interest, Registry, Token, net::TcpStream};
 use socket2::SockRef;
 
 use super::dial::Peer;
-use crate::engine::Transmit;
+#[cfg(feature = "tls")]
+use super::tls::TlsStream;
+use crate::{config::Settings, engine::Transmit};
 
 pub(super) struct Connection {
     stream: Stream,
     peer: Peer,
     queue: Queue,
+    /// Transmits that left the queue, and of which the stream may still hold something back.
+    unreported: usize,
     /// Whether the poller reports room to write. Only while bytes are left over: an idle socket always has room, and
     /// would wake the thread to say so.
     awaits_room: bool,
@@ -30,19 +37,19 @@ pub(super) struct Connection {
 impl Connection {
     /// Takes over a connected socket that is registered already, with whatever interest.
     pub(super) fn new(
-        mut stream: TcpStream,
+        mut socket: TcpStream,
         peer: Peer,
+        security: &Security,
         registry: &Registry,
         token: Token,
     ) -> io::Result<Self> {
-        registry.reregister(&mut stream, token, Interest::READABLE)?;
-        Ok(Self {
-            stream: Stream::Plain(stream),
-            peer,
-            queue: Queue::default(),
-            awaits_room: false,
-            heard: false,
-        })
+        registry.reregister(&mut socket, token, Interest::READABLE)?;
+        let stream = match security {
+            Security::Plain => Stream::Plain(socket),
+            #[cfg(feature = "tls")]
+            Security::Tls(config) => Stream::Tls(Box::new(TlsStream::new(socket, peer.host(), config)?)),
+        };
+        Ok(Self { stream, peer, queue: Queue::default(), unreported: 0, awaits_room: false, heard: false })
     }
 
     pub(super) fn peer(&self) -> &Peer {
@@ -62,13 +69,23 @@ impl Connection {
         first
     }
 
+    /// Whether [`write`](Self::write) is to be called although nothing was pushed: the stream has something of its own
+    /// to say, or can take now what it could not before. To be asked after every read.
+    pub(super) fn wants_to_write(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => false,
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => !self.awaits_room && (!self.queue.is_empty() || !stream.is_flushed()),
+        }
+    }
+
     /// Writes as much of the queue as the kernel takes and says how many transmits have gone completely, also when
     /// it fails after them.
     ///
     /// Afterwards the poller reports room exactly if bytes are left over.
     pub(super) fn write(&mut self, registry: &Registry, token: Token) -> (usize, io::Result<()>) {
         let (written, outcome) = self.write_queue();
-        let outcome = outcome.and_then(|()| self.await_room(!self.queue.is_empty(), registry, token));
+        let outcome = outcome.and_then(|()| self.await_room(self.needs_room(), registry, token));
         (written, outcome)
     }
 
@@ -87,76 +104,140 @@ impl Connection {
         }
     }
 
+    /// Closes, with a word of farewell where the protocol has one.
+    pub(super) fn close(mut self) {
+        match &mut self.stream {
+            Stream::Plain(_) => {}
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => stream.say_farewell(),
+        }
+    }
+
     /// Closes and lets the kernel forget what it has not sent yet, instead of delivering it in the background.
     ///
     /// Otherwise a request that was given up can reach the broker after its retry has, over another connection: the
     /// victim is the order of a producer without idempotence.
     pub(super) fn abort(self) {
-        let Stream::Plain(stream) = &self.stream;
-        if let Err(e) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        if let Err(e) = SockRef::from(self.stream.socket()).set_linger(Some(Duration::ZERO)) {
             log::debug!("the connection to {} is closed without discarding its bytes: {e}", self.peer);
         }
     }
 
     fn write_queue(&mut self) -> (usize, io::Result<()>) {
-        let mut written = 0;
-        while !self.queue.is_empty() {
+        let outcome = loop {
+            if self.queue.is_empty() {
+                break self.stream.flush();
+            }
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let count = self.queue.fill(&mut slices);
             // Transmits without a byte are complete as they are, and would look like a socket that takes none.
             let outcome = if count == 0 { Ok(0) } else { self.stream.write_vectored(&slices[..count]) };
             match outcome {
-                Ok(0) if count > 0 => return (written, Err(ErrorKind::WriteZero.into())),
-                Ok(n) => written += self.queue.advance(n),
+                Ok(0) if count > 0 => break Err(ErrorKind::WriteZero.into()),
+                Ok(n) => self.unreported += self.queue.advance(n),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(e) => return (written, Err(e)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break Ok(()),
+                Err(e) => break Err(e),
             }
+        };
+        // Of what a stream holds back nobody knows to which transmit it belongs.
+        let written = if self.stream.is_flushed() { mem::take(&mut self.unreported) } else { 0 };
+        (written, outcome)
+    }
+
+    /// Whether only room is missing. What waits for the end of a handshake waits for the other side's words.
+    fn needs_room(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(_) => !self.queue.is_empty(),
+            #[cfg(feature = "tls")]
+            Stream::Tls(stream) => !stream.is_flushed(),
         }
-        (written, Ok(()))
     }
 
     fn await_room(&mut self, wanted: bool, registry: &Registry, token: Token) -> io::Result<()> {
         // Registering again also re-arms: a socket that got room between the last write and now is still reported.
         if wanted != self.awaits_room {
             let interest = if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-            let Stream::Plain(stream) = &mut self.stream;
-            registry.reregister(stream, token, interest)?;
+            registry.reregister(self.stream.socket_mut(), token, interest)?;
             self.awaits_room = wanted;
         }
         Ok(())
     }
 }
 
-/// What carries the bytes. The connection above it treats every kind alike.
-enum Stream {
-    Plain(TcpStream),
+/// What is spoken on every connection of a producer.
+#[derive(Clone)]
+pub(super) enum Security {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(Arc<rustls::ClientConfig>),
 }
 
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(stream) => stream.read(buffer),
+impl Security {
+    pub(super) fn of(settings: &Settings) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(config) = &settings.tls {
+            return Self::Tls(Arc::clone(config));
         }
+        let _ = settings;
+        Self::Plain
     }
 }
 
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+/// What carries the bytes.
+enum Stream {
+    Plain(TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(Box<TlsStream>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
         match self {
-            Self::Plain(stream) => stream.write(bytes),
+            Self::Plain(socket) => socket,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.socket(),
+        }
+    }
+
+    fn socket_mut(&mut self) -> &mut TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.socket_mut(),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.read(buffer),
         }
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => stream.write_vectored(slices),
+            Self::Plain(socket) => socket.write_vectored(slices),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.write_vectored(slices),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(stream) => stream.flush(),
+            Self::Plain(_) => Ok(()),
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+
+    /// Whether the kernel has everything that was taken.
+    fn is_flushed(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.is_flushed(),
         }
     }
 }
@@ -275,7 +356,9 @@ mod tests {
             let poll = Poll::new().unwrap();
             let mut near = TcpStream::from_std(near);
             poll.registry().register(&mut near, TOKEN, Interest::WRITABLE).unwrap();
-            let connection = Connection::new(near, Peer::literal(address), poll.registry(), TOKEN).unwrap();
+            let connection =
+                Connection::new(near, Peer::literal(address), &Security::Plain, poll.registry(), TOKEN)
+                    .unwrap();
             Self { poll, connection, far }
         }
 

@@ -286,6 +286,12 @@ impl fmt::Display for Peer {
 }
 
 impl Peer {
+    /// The name that was asked for.
+    #[cfg(feature = "tls")]
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
     #[cfg(test)]
     pub(super) fn literal(address: SocketAddr) -> Self {
         Self { host: address.ip().to_string().into(), address }

@@ -11,6 +11,10 @@
 mod callbacks;
 mod connection;
 mod dial;
+#[cfg(feature = "sasl")]
+mod login;
+#[cfg(feature = "tls")]
+mod tls;
 mod token;
 
 use std::{
@@ -25,15 +29,17 @@ use std::{
 
 use mio::{Events, Poll, Waker};
 
+#[cfg(feature = "sasl")]
+use self::login::Logins;
 use self::{
     callbacks::Callbacks,
-    connection::Connection,
-    dial::{Dialer, Outcome, SocketOptions, system_lookup},
+    connection::{Connection, Security},
+    dial::{Dialer, Outcome, Peer, SocketOptions, system_lookup},
     token::{WAKER, token},
 };
 use crate::{
     config::Settings,
-    engine::{Action, ConnId, Engine},
+    engine::{Action, ConnId, Ending, Engine},
     error::panic_text,
     handoff::{
         Awaited, Bell, CallbackScope, Command, End, Hub, HubConfig, HubReceiver, LANES, Level, Promise,
@@ -80,6 +86,8 @@ pub(crate) fn start(
     let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
     let sockets =
         SocketOptions { send_buffer: settings.send_buffer, receive_buffer: settings.receive_buffer };
+    #[cfg(feature = "sasl")]
+    let logins = Logins::new(Arc::clone(&waker));
     let dialer = Dialer::new(poll.registry().try_clone()?, Arc::clone(&waker), sockets, system_lookup);
     let chunks = (settings.buffer_memory / SHARE_OF_CHUNKS / CHUNK_BYTES).min(CHANNEL_CAPACITY);
     let config = HubConfig {
@@ -104,9 +112,16 @@ pub(crate) fn start(
         let (hub, callbacks) = (Arc::clone(&hub), Arc::clone(&callbacks));
         move || {
             let new = || {
-                let abort_on_hang_up = settings.acks != 0;
+                let network = Network {
+                    poll,
+                    dialer,
+                    security: Security::of(&settings),
+                    #[cfg(feature = "sasl")]
+                    logins,
+                    abort_on_hang_up: settings.acks != 0,
+                };
                 let engine = Engine::new(settings, Arc::clone(&hub), seed, read_clock());
-                Sender::new(engine, receiver, Arc::clone(&callbacks), poll, dialer, abort_on_hang_up)
+                Sender::new(engine, receiver, Arc::clone(&callbacks), network)
             };
             live_and_die(new, &hub);
             promise_settled.fulfil();
@@ -179,16 +194,24 @@ impl Bell for Ringer {
     }
 }
 
+/// What connections are made of.
+struct Network {
+    poll: Poll,
+    dialer: Dialer,
+    #[cfg(feature = "sasl")]
+    logins: Logins,
+    security: Security,
+    /// Whether what the kernel has not sent yet is lost when the engine hangs up: yes, unless nobody would ever learn
+    /// that it was.
+    abort_on_hang_up: bool,
+}
+
 struct Sender {
     engine: Engine,
     receiver: HubReceiver,
     callbacks: Arc<Callbacks>,
-    poll: Poll,
-    dialer: Dialer,
+    network: Network,
     connections: HashMap<ConnId, Connection>,
-    /// Whether what the kernel has not sent yet is lost when the engine hangs up: yes, unless nobody would ever learn
-    /// that it was.
-    abort_on_hang_up: bool,
     /// What the engine said last about when it must be called.
     deadline: Option<Instant>,
     /// When to look into the lanes although nobody rang.
@@ -205,22 +228,13 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(
-        engine: Engine,
-        receiver: HubReceiver,
-        callbacks: Arc<Callbacks>,
-        poll: Poll,
-        dialer: Dialer,
-        abort_on_hang_up: bool,
-    ) -> Self {
+    fn new(engine: Engine, receiver: HubReceiver, callbacks: Arc<Callbacks>, network: Network) -> Self {
         Self {
             engine,
             receiver,
             callbacks,
-            poll,
-            dialer,
+            network,
             connections: HashMap::new(),
-            abort_on_hang_up,
             deadline: None,
             next_steal: read_clock(),
             waited_for: false,
@@ -280,22 +294,31 @@ impl Sender {
                 let over = event.is_read_closed() || event.is_error();
                 self.receive(now, conn, if over { Until::Dry } else { Until::ShortRead });
             } else {
-                self.dialer.handle_ready(now, conn);
+                self.network.dialer.handle_ready(now, conn);
             }
         }
-        self.dialer.handle_timeout(now);
-        while let Some((conn, outcome)) = self.dialer.poll_outcome() {
+        #[cfg(feature = "sasl")]
+        while let Some((conn, outcome)) = self.network.logins.poll_outcome() {
+            self.engine.handle_login(now, conn, outcome);
+        }
+        self.network.dialer.handle_timeout(now);
+        while let Some((conn, outcome)) = self.network.dialer.poll_outcome() {
             match outcome {
                 Outcome::Connected(stream, peer) => {
-                    match Connection::new(stream, peer, self.poll.registry(), token(conn)) {
+                    let registry = self.network.poll.registry();
+                    match Connection::new(stream, peer, &self.network.security, registry, token(conn)) {
                         Ok(connection) => {
                             self.connections.insert(conn, connection);
+                            // The handshake has to be begun, if there is one.
+                            self.unwritten.push(conn);
                             self.engine.handle_connected(now, conn);
                         }
-                        Err(e) => self.engine.handle_disconnected(now, conn, e.to_string()),
+                        Err(e) => self.engine.handle_disconnected(now, conn, ending_of(&e), e.to_string()),
                     }
                 }
-                Outcome::Failed(cause) => self.engine.handle_disconnected(now, conn, cause),
+                Outcome::Failed(cause) => {
+                    self.engine.handle_disconnected(now, conn, Ending::Broken, cause);
+                }
             }
         }
     }
@@ -348,7 +371,14 @@ impl Sender {
             while let Some(action) = self.engine.poll_action(now) {
                 match action {
                     Action::Dial { conn, host, port, timeout } => {
-                        self.dialer.dial(now, conn, host, port, timeout)
+                        self.network.dialer.dial(now, conn, host, port, timeout)
+                    }
+                    #[cfg(feature = "sasl")]
+                    Action::Login { conn, step } => {
+                        if let Err(e) = self.network.logins.start(conn, step) {
+                            let why = format!("no thread for the login: {e}");
+                            self.engine.handle_login(now, conn, crate::sasl::Outcome::Unable(why));
+                        }
                     }
                     Action::Transmit { conn, transmit } => {
                         if let Some(connection) = self.connections.get_mut(&conn)
@@ -387,16 +417,16 @@ impl Sender {
     /// Waits for whatever comes first: a socket, a caller, a deadline. Does not wait if there is work already.
     fn sleep(&mut self, now: Instant, events: &mut Events) -> io::Result<()> {
         let level = self.engine.appetite();
-        let mut wake_at = earlier(self.deadline, self.dialer.poll_timeout());
+        let mut wake_at = earlier(self.deadline, self.network.dialer.poll_timeout());
         // Above the lowest level nobody rings for a record in an open chunk.
         if level != Level::AnyRecord {
             wake_at = earlier(wake_at, Some(self.next_steal));
         }
         let left = wake_at.map_or(Duration::MAX, |at| at.saturating_duration_since(now));
-        let idle = !left.is_zero() && self.unread.is_empty() && !self.dialer.has_outcome();
+        let idle = !left.is_zero() && self.unread.is_empty() && !self.network.dialer.has_outcome();
         let limit = if idle { self.receiver.doze(level) } else { None };
         let timeout = limit.map_or(Duration::ZERO, |limit| limit.min(left));
-        let polled = self.poll.poll(events, (timeout < Duration::MAX).then_some(timeout));
+        let polled = self.network.poll.poll(events, (timeout < Duration::MAX).then_some(timeout));
         self.receiver.awake();
         match polled {
             // A signal. The events of the poll before must not be seen again.
@@ -409,13 +439,15 @@ impl Sender {
     fn receive(&mut self, now: Instant, conn: ConnId, until: Until) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
         let mut received = 0;
-        let cause = loop {
+        let end = loop {
             if received >= MAX_BYTES_PER_TURN {
                 self.unread.push(conn);
-                return;
+                break None;
             }
             match connection.read(&mut self.buffer) {
-                Ok(0) => break format!("{} closed the connection", connection.peer()),
+                Ok(0) => {
+                    break Some((Ending::Closed, format!("{} closed the connection", connection.peer())));
+                }
                 Ok(n) => {
                     received += n;
                     self.engine.handle_received(now, conn, &self.buffer[..n]);
@@ -423,51 +455,77 @@ impl Sender {
                         return;
                     }
                 }
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) => break format!("the connection to {} broke: {e}", connection.peer()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break None,
+                Err(e) => {
+                    break Some((ending_of(&e), broken(&e, connection.peer())));
+                }
             }
         };
-        self.lose(now, conn, cause);
+        match end {
+            Some((ending, cause)) => self.lose(now, conn, ending, cause),
+            None if connection.wants_to_write() => self.unwritten.push(conn),
+            None => {}
+        }
     }
 
     fn write(&mut self, now: Instant, conn: ConnId) {
         let Some(connection) = self.connections.get_mut(&conn) else { return };
-        let (written, outcome) = connection.write(self.poll.registry(), token(conn));
+        let (written, outcome) = connection.write(self.network.poll.registry(), token(conn));
         for _ in 0..written {
             self.engine.handle_written(now, conn);
         }
         if let Err(e) = outcome {
-            let cause = format!("the connection to {} broke: {e}", connection.peer());
+            let cause = broken(&e, connection.peer());
             // A broker that answers and then closes has answered.
             self.receive(now, conn, Until::Dry);
-            self.lose(now, conn, cause);
+            self.lose(now, conn, ending_of(&e), cause);
         }
     }
 
     /// Unless the connection is lost already.
-    fn lose(&mut self, now: Instant, conn: ConnId, cause: String) {
+    fn lose(&mut self, now: Instant, conn: ConnId, ending: Ending, cause: String) {
         if self.forget(conn).is_some() {
             log::debug!("{cause}");
-            self.engine.handle_disconnected(now, conn, cause);
+            self.engine.handle_disconnected(now, conn, ending, cause);
         }
     }
 
     fn hang_up(&mut self, conn: ConnId) {
-        if self.dialer.cancel(conn) {
+        if self.network.dialer.cancel(conn) {
             return;
         }
         if let Some(connection) = self.forget(conn) {
             log::debug!("hung up on {}", connection.peer());
-            if self.abort_on_hang_up {
+            if self.network.abort_on_hang_up {
                 connection.abort();
+            } else {
+                connection.close();
             }
         }
     }
 
     fn forget(&mut self, conn: ConnId) -> Option<Connection> {
         let connection = self.connections.remove(&conn)?;
-        self.dialer.handle_lost(connection.peer(), connection.heard());
+        self.network.dialer.handle_lost(connection.peer(), connection.heard());
         Some(connection)
+    }
+}
+
+#[cfg(feature = "tls")]
+fn ending_of(error: &io::Error) -> Ending {
+    tls::ending_of(error)
+}
+
+#[cfg(not(feature = "tls"))]
+fn ending_of(_: &io::Error) -> Ending {
+    Ending::Broken
+}
+
+/// Who turns us away is named by whoever tells of it.
+fn broken(error: &io::Error, peer: &Peer) -> String {
+    match ending_of(error) {
+        Ending::Refused => error.to_string(),
+        _ => format!("the connection to {peer} broke: {error}"),
     }
 }
 

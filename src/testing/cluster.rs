@@ -19,12 +19,19 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use self::{
+    gate::{Gate, Verdict},
+    wire::Wire,
+};
 use super::{
     Api, Batch, Fault, Injection, Record,
     audit::MAX_IN_FLIGHT,
     model::{ClusterModel, ModelConfig, Reaction, no_broker},
 };
 use crate::ErrorCode;
+
+mod gate;
+mod wire;
 
 /// A Kafka cluster on loopback sockets, for tests. Ends with its last use: dropping it closes every socket.
 ///
@@ -53,7 +60,7 @@ impl Cluster {
 
     /// Starts with other settings than those of [`start`](Self::start).
     pub fn builder() -> ClusterBuilder {
-        ClusterBuilder { config: ModelConfig::default(), topics: Vec::new(), versions: Vec::new() }
+        ClusterBuilder::default()
     }
 
     /// The addresses of all brokers, for `bootstrap.servers`: `127.0.0.1:40001,127.0.0.1:40002`.
@@ -223,6 +230,11 @@ impl Cluster {
         self.shared.lock().model.request_count(api)
     }
 
+    /// How often a client has proved who it is, see [`ClusterBuilder::sasl_plain`].
+    pub fn authentication_count(&self) -> u64 {
+        self.shared.lock().proofs
+    }
+
     /// How many connections were accepted since the start.
     pub fn connection_count(&self) -> u64 {
         self.shared.lock().model.connection_count()
@@ -351,12 +363,14 @@ impl fmt::Debug for Cluster {
 }
 
 /// The settings of a [`Cluster`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use = "a cluster runs once it is started"]
 pub struct ClusterBuilder {
     config: ModelConfig,
     topics: Vec<(String, i32)>,
     versions: Vec<(Api, RangeInclusive<i16>)>,
+    security: wire::Security,
+    user: Option<gate::User>,
 }
 
 impl ClusterBuilder {
@@ -417,6 +431,21 @@ impl ClusterBuilder {
         self
     }
 
+    /// Has every broker speak TLS, for `security.protocol=SSL`. The certificate has to be for 127.0.0.1.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, config: impl Into<Arc<rustls::ServerConfig>>) -> Self {
+        self.security.tls = Some(config.into());
+        self
+    }
+
+    /// Lets nobody in but this user, by SASL with PLAIN. `session`: after this time a connection has to prove it again
+    /// (`connections.max.reauth.ms`), or is closed.
+    pub fn sasl_plain(mut self, user: &str, password: &str, session: Option<Duration>) -> Self {
+        self.config.sasl = true;
+        self.user = Some(gate::User { name: user.to_owned(), password: password.to_owned(), session });
+        self
+    }
+
     /// Where topic ids come from, 0 by default. The same seed gives the same ids.
     pub fn seed(mut self, seed: u64) -> Self {
         self.config.seed = seed;
@@ -438,7 +467,8 @@ impl ClusterBuilder {
         }
 
         let mut listeners = Vec::new();
-        let mut state = State { model, brokers: BTreeMap::new(), threads: 0, waiting: 0, next_connection: 1 };
+        let mut state =
+            State { model, brokers: BTreeMap::new(), threads: 0, waiting: 0, next_connection: 1, proofs: 0 };
         for node in 1..=brokers {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let address = listener.local_addr()?;
@@ -447,8 +477,13 @@ impl ClusterBuilder {
             state.brokers.insert(node, broker);
             listeners.push((node, listener));
         }
-        let shared =
-            Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), started: Instant::now() });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            started: Instant::now(),
+            security: self.security,
+            user: self.user,
+        });
         // From here on a failure drops the cluster, which ends what has been started.
         let cluster = Cluster { shared };
         let mut state = cluster.shared.lock();
@@ -466,6 +501,8 @@ struct Shared {
     /// Something happened that somebody waits for: a stall ended, a socket was shut down, a request was handled.
     changed: Condvar,
     started: Instant,
+    security: wire::Security,
+    user: Option<gate::User>,
 }
 
 struct State {
@@ -476,6 +513,8 @@ struct State {
     /// How many callers wait for requests to be handled.
     waiting: usize,
     next_connection: u64,
+    /// How often a client has proved who it is.
+    proofs: u64,
 }
 
 struct Broker {
@@ -583,7 +622,9 @@ impl Shared {
         // The connection is made inside of its thread: it locks the state when it is dropped.
         let spawned = self.spawn(state, format!("kafka-testing-{node}-{number}"), move || {
             let (inbox, outbox) = (Inbox::default(), VecDeque::new());
-            Connection { shared, node, number, stream, inbox, outbox }.serve();
+            let stream = Wire::new(stream, &shared.security);
+            let gate = Gate::default();
+            Connection { shared, node, number, stream, gate, inbox, outbox }.serve();
         });
         if spawned.is_err() {
             state.broker_mut(node).connections.remove(&number);
@@ -620,7 +661,8 @@ struct Connection {
     shared: Arc<Shared>,
     node: i32,
     number: u64,
-    stream: TcpStream,
+    stream: Wire,
+    gate: Gate,
     inbox: Inbox,
     /// Responses that are not due yet, in the order in which they leave.
     outbox: VecDeque<Outgoing>,
@@ -638,7 +680,7 @@ struct Ended;
 
 impl Connection {
     fn serve(mut self) {
-        let _ = self.stream.set_nodelay(true);
+        let _ = self.stream.socket().set_nodelay(true);
         while self.turn().is_ok() {}
     }
 
@@ -648,6 +690,23 @@ impl Connection {
         let Some(frame) = self.inbox.frame().map_err(|length| self.refuse_length(length))? else {
             return self.read();
         };
+        if let Some(user) = &self.shared.user {
+            let now = self.shared.started.elapsed();
+            let proofs = self.gate.proofs;
+            let verdict = self.gate.judge(user, self.inbox.bytes(&frame), now);
+            self.shared.lock().proofs += self.gate.proofs - proofs;
+            let (bytes, last) = match verdict {
+                Verdict::Pass => (None, false),
+                Verdict::Reply(bytes) => (Some(bytes), false),
+                Verdict::ReplyThenClose(bytes) => (Some(bytes), true),
+                Verdict::Close => return Err(Ended),
+            };
+            if let Some(bytes) = bytes {
+                self.inbox.consume(&frame);
+                self.push(Duration::ZERO, bytes, last);
+                return if last { self.send_last() } else { Ok(()) };
+            }
+        }
         let reaction = {
             let mut state = self.wait_while_stalled()?;
             let now = self.shared.started.elapsed();
@@ -708,8 +767,8 @@ impl Connection {
     /// Reads until the other side closes, or this one is shut down: a socket that is closed with unread bytes resets
     /// the connection, and that may destroy what was just sent.
     fn close_gently(&mut self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
-        let _ = self.stream.set_read_timeout(None);
+        let _ = self.stream.socket().shutdown(Shutdown::Write);
+        let _ = self.stream.socket().set_read_timeout(None);
         let _ = io::copy(&mut self.stream, &mut io::sink());
     }
 
@@ -721,7 +780,7 @@ impl Connection {
         };
         let timeout = self.outbox.front().map(wait);
         if timeout.is_some() || self.inbox.has_timeout {
-            self.stream.set_read_timeout(timeout).map_err(|_| Ended)?;
+            self.stream.socket().set_read_timeout(timeout).map_err(|_| Ended)?;
             self.inbox.has_timeout = timeout.is_some();
         }
         match self.stream.read(self.inbox.room()) {

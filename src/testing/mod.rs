@@ -19,7 +19,7 @@
 //! Transactions are served with both of Kafka's protocols: coordinators, fencing, timeouts, and what a reader with
 //! `isolation.level=read_committed` would see.
 //!
-//! What it is not: durable, replicated, or able to serve consumers. SASL and TLS are refused.
+//! What it is not: durable, replicated, or able to serve consumers. Of SASL it knows PLAIN.
 //!
 //! Requests are decoded by the crate `kafka-protocol`, never by this crate's own wire format, so that the producer is
 //! not tested with itself.

@@ -57,6 +57,8 @@ pub(crate) struct ModelConfig {
     pub(crate) max_message_bytes: usize,
     /// What the time 0 is in milliseconds since 1970, for topics that stamp on append.
     pub(crate) epoch_millis: i64,
+    /// Whether the brokers say that they can be logged in to.
+    pub(crate) sasl: bool,
     /// Where topic ids and producer ids come from.
     pub(crate) seed: u64,
 }
@@ -71,6 +73,7 @@ impl Default for ModelConfig {
             keep_records: true,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             epoch_millis: DEFAULT_EPOCH_MILLIS,
+            sasl: false,
             seed: 0,
         }
     }

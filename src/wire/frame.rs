@@ -24,6 +24,8 @@ pub(crate) enum FrameError {
     TooLarge { api: ApiKey, len: usize },
     #[error("the peer announced a response too short for a correlation id: is it a Kafka broker?")]
     TooShort,
+    #[error("not a Kafka broker: a TLS server answered; is security.protocol=SSL or SASL_SSL needed?")]
+    Tls,
     #[error("not a Kafka broker: {0}")]
     NotKafka(&'static str),
 }
@@ -62,7 +64,7 @@ impl FrameReader {
         let announced = BigEndian::read_i32(prefix);
         let len = usize::try_from(announced).map_err(|_| FrameError::Negative(announced))?;
         if len > api.largest_answer() {
-            return Err(not_kafka(*prefix).map_or(FrameError::TooLarge { api, len }, FrameError::NotKafka));
+            return Err(not_kafka(*prefix).unwrap_or(FrameError::TooLarge { api, len }));
         }
         if len < CORRELATION_ID_LEN {
             return Err(FrameError::TooShort);
@@ -142,14 +144,12 @@ pub(crate) fn response_header(
 }
 
 /// Who answers with these bytes where a length should be. Only asked of lengths that are out of the question.
-fn not_kafka(prefix: [u8; LENGTH_LEN]) -> Option<&'static str> {
+fn not_kafka(prefix: [u8; LENGTH_LEN]) -> Option<FrameError> {
     match prefix {
-        [b'H', b'T', b'T', b'P'] => Some("an HTTP server answered"),
-        [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR_VERSION, ..] => {
-            Some("a TLS server answered; is security.protocol=SSL or SASL_SSL needed?")
-        }
+        [b'H', b'T', b'T', b'P'] => Some(FrameError::NotKafka("an HTTP server answered")),
+        [TLS_ALERT | TLS_HANDSHAKE, TLS_MAJOR_VERSION, ..] => Some(FrameError::Tls),
         text if text.iter().all(|c| c.is_ascii_graphic() || c.is_ascii_whitespace()) => {
-            Some("a server answered in plain text; does it speak another protocol?")
+            Some(FrameError::NotKafka("a server answered in plain text; does it speak another protocol?"))
         }
         _ => None,
     }
@@ -264,7 +264,8 @@ mod tests {
             (b"-ERR unknown command", "plain text"),
         ] {
             let error = after(bytes, ApiKey::ApiVersions).unwrap_err();
-            assert!(matches!(error, FrameError::NotKafka(_)) && error.to_string().contains(word), "{error}");
+            let error_is_right = matches!(error, FrameError::NotKafka(_) | FrameError::Tls);
+            assert!(error_is_right && error.to_string().contains(word), "{error}");
         }
         // The greeting of a database is no text, and still no response.
         let error = after(b"J\0\0\0\x0a8.0.36\0", ApiKey::ApiVersions).unwrap_err();

@@ -33,6 +33,10 @@ pub(crate) mod metadata;
 pub(crate) mod primitives;
 pub(crate) mod produce;
 pub(crate) mod record;
+#[cfg(feature = "sasl")]
+pub(crate) mod sasl_authenticate;
+#[cfg(feature = "sasl")]
+pub(crate) mod sasl_handshake;
 pub(crate) mod sequence;
 pub(crate) mod txn_offset_commit;
 

@@ -116,6 +116,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Bytes with their length in front; null is none.
+    #[cfg(feature = "sasl")]
+    pub(crate) fn bytes(&mut self, flexible: bool, what: &'static str) -> Result<&'a [u8], DecodeError> {
+        let at = self.at;
+        let len = if flexible { self.compact_len(what)? } else { plain_len(self.i32(what)?, what, at)? };
+        self.take(len.unwrap_or(0), what)
+    }
+
     /// `len` bytes that have no length in front.
     pub(crate) fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         if len > self.remaining() {

@@ -30,6 +30,8 @@ use super::{
         TopicResponse,
     },
     record::{RecordHead, put_body, put_record},
+    sasl_authenticate::{self, SaslAuthenticateResponse},
+    sasl_handshake::{self, SaslHandshakeResponse},
     sequence::Identity,
     txn_offset_commit::{
         TxnOffsetCommitAnswer, TxnOffsetCommitPartition, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
@@ -358,6 +360,20 @@ fn every_version_of_every_request_is_read_by_an_independent_codec() {
             assert_eq!(read.producer_epoch, if sent { 3 } else { -1 });
         }
     }
+    for version in versions(ApiKey::SaslHandshake) {
+        let frame = frame::request(ApiKey::SaslHandshake, version, 1, CLIENT, |out| {
+            sasl_handshake::encode("PLAIN", out);
+        });
+        let read: messages::SaslHandshakeRequest = understood(ApiKey::SaslHandshake, version, &frame);
+        assert_eq!(&*read.mechanism, "PLAIN");
+    }
+    for version in versions(ApiKey::SaslAuthenticate) {
+        let frame = frame::request(ApiKey::SaslAuthenticate, version, 1, CLIENT, |out| {
+            sasl_authenticate::encode(version, b"\0alice\0secret", out);
+        });
+        let read: messages::SaslAuthenticateRequest = understood(ApiKey::SaslAuthenticate, version, &frame);
+        assert_eq!(&*read.auth_bytes, b"\0alice\0secret");
+    }
     for version in versions(ApiKey::Metadata) {
         for topics in [None, Some(&[][..]), Some(&["orders", "t"])] {
             for create in [true, false] {
@@ -568,6 +584,27 @@ fn every_version_of_every_response_of_an_independent_codec_is_read() {
             "{version}"
         );
     }
+    for version in versions(ApiKey::SaslHandshake) {
+        assert_eq!(
+            SaslHandshakeResponse::decode(&mut Reader::new(&their_sasl_handshake(version))),
+            Ok(SaslHandshakeResponse {
+                error: ErrorCode::UNSUPPORTED_SASL_MECHANISM,
+                mechanisms: vec!["PLAIN".into(), "SCRAM-SHA-256".into()],
+            })
+        );
+    }
+    for version in versions(ApiKey::SaslAuthenticate) {
+        assert_eq!(
+            SaslAuthenticateResponse::decode(version, &mut Reader::new(&their_sasl_authenticate(version))),
+            Ok(SaslAuthenticateResponse {
+                error: ErrorCode::SASL_AUTHENTICATION_FAILED,
+                error_message: Some("no".into()),
+                token: b"token",
+                session_lifetime_ms: if version >= 1 { 3000 } else { 0 },
+            }),
+            "{version}"
+        );
+    }
     for version in versions(ApiKey::Metadata) {
         assert_eq!(
             MetadataResponse::decode(version, &mut Reader::new(&their_metadata(version))),
@@ -664,7 +701,7 @@ fn an_end_without_an_identity_leaves_the_present_one() {
 
 #[test]
 fn response_headers_of_an_independent_codec_are_read() {
-    for api in ApiKey::ALL {
+    for &api in ApiKey::ALL {
         for version in versions(api) {
             let header_version = match api {
                 ApiKey::Produce => messages::ProduceResponse::header_version(version),
@@ -676,6 +713,8 @@ fn response_headers_of_an_independent_codec_are_read() {
                 ApiKey::AddOffsetsToTxn => messages::AddOffsetsToTxnResponse::header_version(version),
                 ApiKey::EndTxn => messages::EndTxnResponse::header_version(version),
                 ApiKey::TxnOffsetCommit => messages::TxnOffsetCommitResponse::header_version(version),
+                ApiKey::SaslHandshake => messages::SaslHandshakeResponse::header_version(version),
+                ApiKey::SaslAuthenticate => messages::SaslAuthenticateResponse::header_version(version),
             };
             let mut header = messages::ResponseHeader::default().with_correlation_id(77);
             if header_version > 0 {
@@ -781,7 +820,7 @@ fn noise_is_a_value_or_an_error() {
         let len = random.below(200);
         let noise: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
         let trace = format!("seed {SEED:#x} round {round}");
-        for api in ApiKey::ALL {
+        for &api in ApiKey::ALL {
             check(
                 api,
                 api.min_version() + (round % 14).min(api.max_version() - api.min_version()),
@@ -818,7 +857,7 @@ pub(crate) type Api = (ApiKey, i16, Vec<u8>);
 /// A full response of every version of everything.
 pub(crate) fn responses() -> Vec<Api> {
     let mut all = Vec::new();
-    for api in ApiKey::ALL {
+    for &api in ApiKey::ALL {
         for version in versions(api) {
             all.push((
                 api,
@@ -833,6 +872,8 @@ pub(crate) fn responses() -> Vec<Api> {
                     ApiKey::AddOffsetsToTxn => their_add_offsets(version),
                     ApiKey::EndTxn => their_end_txn(version),
                     ApiKey::TxnOffsetCommit => their_offset_commit(version),
+                    ApiKey::SaslHandshake => their_sasl_handshake(version),
+                    ApiKey::SaslAuthenticate => their_sasl_authenticate(version),
                 },
             ));
         }
@@ -999,6 +1040,24 @@ fn their_offset_commit(version: i16) -> Vec<u8> {
         .with_throttle_time_ms(250)
         .with_topics(vec![with_unknown_tag!(flexible, topic)]);
     encoded(&with_unknown_tag!(flexible, response), version)
+}
+
+fn their_sasl_handshake(version: i16) -> Vec<u8> {
+    let response = messages::SaslHandshakeResponse::default()
+        .with_error_code(33)
+        .with_mechanisms(vec![text("PLAIN"), text("SCRAM-SHA-256")]);
+    encoded(&response, version)
+}
+
+fn their_sasl_authenticate(version: i16) -> Vec<u8> {
+    let mut response = messages::SaslAuthenticateResponse::default()
+        .with_error_code(58)
+        .with_error_message(Some(text("no")))
+        .with_auth_bytes(Bytes::from_static(b"token"));
+    if version >= 1 {
+        response = response.with_session_lifetime_ms(3000);
+    }
+    encoded(&with_unknown_tag!(version >= 2, response), version)
 }
 
 fn their_metadata(version: i16) -> Vec<u8> {
@@ -1366,6 +1425,13 @@ fn decoded(api: ApiKey, version: i16, bytes: &[u8]) -> Result<usize, DecodeError
             let topics: usize =
                 response.topics.iter().map(|t| string_heap(&t.name) + heap(&t.partitions)).sum();
             heap(&response.topics) + topics
+        }
+        ApiKey::SaslHandshake => {
+            let response = SaslHandshakeResponse::decode(&mut r)?;
+            heap(&response.mechanisms) + response.mechanisms.iter().map(String::capacity).sum::<usize>()
+        }
+        ApiKey::SaslAuthenticate => {
+            string_heap(&SaslAuthenticateResponse::decode(version, &mut r)?.error_message)
         }
     })
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, process::Command};
 
 #[test]
 fn the_default_features_need_few_crates() {
-    let crates = default_crates();
+    let crates = crates("normal", &[]);
     println!("{} crates: {crates:?}", crates.len());
     assert!(crates.len() <= MOST, "{} crates, more than {MOST}: {crates:?}", crates.len());
     for name in ["byteorder", "crc32c", "crossbeam-channel", "log", "thiserror"] {
@@ -18,11 +18,24 @@ fn the_default_features_need_few_crates() {
     }
 }
 
-/// The names of all crates in a build without any feature, on the platform of this test, except our own.
-fn default_crates() -> BTreeSet<String> {
+#[test]
+fn all_features_together_need_a_reasonable_number_and_no_compiler_but_rusts() {
+    let full = ["--features", "full"];
+    let count = crates("normal", &full).len();
+    let crates = crates("normal,build", &full);
+    println!("{count} crates, and with what builds them: {crates:?}");
+    assert!(count <= MOST_IN_FULL, "{count} crates, more than {MOST_IN_FULL}: {crates:?}");
+    for name in ["cc", "cmake", "bindgen", "pkg-config", "ring", "aws-lc-sys", "openssl-sys", "zstd-sys"] {
+        assert!(!crates.contains(name), "{name} is among {crates:?}");
+    }
+}
+
+/// The names of all crates in a build with these features, on the platform of this test, except our own.
+fn crates(edges: &str, features: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(["tree", "--locked", "--edges", edges, "--prefix", "none", "--format", "{p}"])
+        .args(features)
         .output()
         .expect("cargo runs this test, so there is one");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -33,3 +46,6 @@ fn default_crates() -> BTreeSet<String> {
 
 /// Seven that we name, and what they need; half of them build `thiserror`'s macro and are in no program.
 const MOST: usize = 15;
+
+/// A third of them are for TLS, which is worth its weight.
+const MOST_IN_FULL: usize = 40;

@@ -19,7 +19,10 @@ mod frozen;
 mod harness;
 mod main_job;
 mod memory;
+#[path = "../pki/mod.rs"]
+mod pki;
 mod quota;
+mod security;
 mod sending;
 mod shapes;
 mod the_tools;
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
             frozen::all_brokers_for_longer_than_the_delivery_timeout,
         ),
     ];
+    cases.extend(security::cases(SECURED));
     cases.extend(chaos::cases(THREE));
     cases.extend(transactions::cases(THREE));
     cases.extend(transactions::cases_of_a_lowered_cluster(THREE));
@@ -94,6 +98,7 @@ fn main() -> ExitCode {
     harness::run(cases)
 }
 
-const ONE: Spec = Spec { nodes: 1, version: "4.3.1", props: &[] };
-const THREE: Spec = Spec { nodes: 3, version: "4.3.1", props: &[] };
-const THREE_OF_KAFKA_3: Spec = Spec { nodes: 3, version: "3.9.2", props: &[] };
+const ONE: Spec = Spec { nodes: 1, version: "4.3.1", props: &[], secured: false };
+const THREE: Spec = Spec { nodes: 3, version: "4.3.1", props: &[], secured: false };
+const THREE_OF_KAFKA_3: Spec = Spec { version: "3.9.2", ..THREE };
+const SECURED: Spec = Spec { secured: true, ..ONE };

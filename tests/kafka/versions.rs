@@ -29,7 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 fn with_one_broker(version: &'static str) -> Vec<Case> {
-    let one = Spec { nodes: 1, version, props: &[] };
+    let one = Spec { nodes: 1, version, props: &[], secured: false };
     let name = |test: &str| format!("versions::{version}::{test}");
     vec![
         any(one, name("the_main_job"), main_job::twenty_thousand_records_of_four_threads),
@@ -53,7 +53,7 @@ fn with_one_broker(version: &'static str) -> Vec<Case> {
 }
 
 fn with_one_and_three_brokers(version: &'static str) -> Vec<Case> {
-    let three = Spec { nodes: 3, version, props: &[] };
+    let three = Spec { nodes: 3, version, props: &[], secured: false };
     let mut cases = with_one_broker(version);
     cases.push(owned(
         three,

@@ -24,12 +24,16 @@ mod interceptors;
 mod memory;
 mod partitions;
 mod peers;
+#[path = "../pki/mod.rs"]
+mod pki;
 mod proxy;
 mod resources;
+mod sasl;
 mod serializers;
 mod shapes;
 mod sizes;
 mod storms;
 mod streams;
 mod threads;
+mod tls;
 mod transactions;

@@ -91,9 +91,6 @@ fn what_listens_there_is_named() {
     let _watch = Watch::new();
     for (manner, says) in [
         (Manner::Answers(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), "an HTTP server"),
-        // The alert "unexpected message", and the beginning of a handshake.
-        (Manner::Answers(b"\x15\x03\x03\x00\x02\x02\x0a"), "a TLS server"),
-        (Manner::Answers(b"\x16\x03\x01\x00\x7a\x02\x00\x00\x76"), "a TLS server"),
         (Manner::Greets(b"SSH-2.0-OpenSSH_9.6\r\n"), "not a Kafka broker"),
         (Manner::Greets(b"220 mail.example.com ESMTP\r\n"), "not a Kafka broker"),
         (Manner::Answers(b"-ERR unknown command\r\n"), "not a Kafka broker"),
@@ -114,5 +111,22 @@ fn what_listens_there_is_named() {
         assert!(text.contains(says) && text.contains(&peer.address.to_string()), "{says}: {text}");
         assert!(error.is_retriable() && !error.is_fatal());
         producer.close().unwrap();
+    }
+}
+
+#[test]
+fn a_port_that_speaks_tls_is_an_answer_and_not_a_timeout() {
+    let _watch = Watch::new();
+    // The alert "unexpected message", and the beginning of a handshake.
+    for says in [&b"\x15\x03\x03\x00\x02\x02\x0a"[..], b"\x16\x03\x01\x00\x7a\x02\x00\x00\x76"] {
+        let peer = Peer::new(Manner::Answers(says));
+        let producer = build(quick(&peer.address.to_string()), &[("max.block.ms", "600000")]);
+        let began = Instant::now();
+        let error = producer.send(ProducerRecord::new("t", "v")).unwrap_err();
+        assert!(began.elapsed() < LONG);
+        assert!(matches!(error.kind(), SendErrorKind::Rejected { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("a TLS server") && text.contains("security.protocol"), "{text}");
+        assert!(text.contains(&peer.address.to_string()), "{text}");
     }
 }

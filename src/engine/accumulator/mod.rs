@@ -1020,6 +1020,12 @@ impl Accumulator {
         all.into_iter().map(|(_, key)| key).collect()
     }
 
+    /// Every batch whose partition is led by this node.
+    pub(super) fn led_by(&self, node: i32) -> Vec<BatchKey> {
+        let is_led = |key: &BatchKey| self.batch(*key).is_some_and(|batch| self.leader(batch) == Some(node));
+        self.all().into_iter().filter(is_led).collect()
+    }
+
     /// Every partition goes on with this number.
     #[cfg(test)]
     pub(super) fn skip_sequences(&mut self, next: i32) {

@@ -571,6 +571,7 @@ impl World {
                 self.at(at, Event::Connect(conn.0, node));
             }
             Action::Transmit { conn, transmit } => self.transmit(conn.0, transmit),
+            Action::Login { .. } => unreachable!("nobody here asks who a client is"),
             Action::HangUp { conn } => self.hang_up(conn.0),
             Action::Complete(batch) => {
                 self.note(batch.callbacks.len() as u64);
@@ -749,7 +750,7 @@ impl World {
         self.note(conn);
         self.tell(|| format!("{conn}: {cause}"));
         let now = self.instant();
-        self.wake().handle_disconnected(now, ConnId(conn), cause.into());
+        self.wake().handle_disconnected(now, ConnId(conn), crate::engine::Ending::Broken, cause.into());
     }
 
     fn connect(&mut self, conn: u64, node: i32) {

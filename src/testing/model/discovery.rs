@@ -5,8 +5,8 @@ use std::time::Duration;
 use kafka_protocol::{
     ResponseError,
     messages::{
-        ApiVersionsResponse, BrokerId, InitProducerIdRequest, InitProducerIdResponse, MetadataRequest,
-        MetadataResponse,
+        ApiKey, ApiVersionsResponse, BrokerId, InitProducerIdRequest, InitProducerIdResponse,
+        MetadataRequest, MetadataResponse,
         api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey},
         metadata_request::MetadataRequestTopic,
         metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
@@ -45,6 +45,13 @@ impl ClusterModel {
                             .with_min_version_level(level),
                     ];
                 }
+            }
+        }
+        if self.config.sasl && response.error_code == 0 {
+            for (key, newest) in [(ApiKey::SaslHandshake, 1), (ApiKey::SaslAuthenticate, 2)] {
+                response
+                    .api_keys
+                    .push(ApiVersion::default().with_api_key(key as i16).with_max_version(newest));
             }
         }
         encode(asked.api, asked.version, asked.correlation_id, &response)

@@ -20,6 +20,7 @@ use super::{
     log_dump::{self, Batch},
     process::{self, Process, poll_until},
     ready,
+    secured::{self, Keys},
 };
 
 /// What a cluster is to be.
@@ -31,6 +32,8 @@ pub(crate) struct Spec {
     pub(crate) version: &'static str,
     /// Properties of every broker, beyond those that the harness sets or in their place.
     pub(crate) props: &'static [(&'static str, &'static str)],
+    /// Whether it also listens with TLS and with SASL, in every combination that `security.protocol` has.
+    pub(crate) secured: bool,
 }
 
 impl Spec {
@@ -50,6 +53,8 @@ pub(crate) struct Cluster {
     zookeeper: Option<Process>,
     jars: PathBuf,
     kafka: Kafka,
+    /// Of a [secured](Spec::secured) cluster.
+    keys: Option<Box<Keys>>,
     /// Removed when dropped, after the brokers: fields are dropped in order.
     folder: TempDir,
 }
@@ -93,7 +98,8 @@ impl Cluster {
             .collect();
         let bootstrap: Vec<_> = nodes.values().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         let kafka = Kafka::at(bootstrap.join(","))?;
-        let mut cluster = Self { spec, nodes, zookeeper: None, jars, kafka, folder };
+        let keys = if spec.secured { Some(Box::new(Keys::make(folder.path())?)) } else { None };
+        let mut cluster = Self { spec, nodes, zookeeper: None, jars, kafka, keys, folder };
 
         for (&node, at) in &cluster.nodes {
             fs::create_dir_all(&at.folder).map_err(io)?;
@@ -109,7 +115,7 @@ impl Cluster {
                 let formats: Vec<_> = cluster
                     .nodes
                     .values()
-                    .map(|node| scope.spawn(|| node.format(&cluster.jars, &id)))
+                    .map(|node| scope.spawn(|| node.format(&cluster.jars, &id, spec.secured)))
                     .collect();
                 formats.into_iter().try_for_each(|format| format.join().expect("formatting does not panic"))
             })?;
@@ -124,6 +130,11 @@ impl Cluster {
     /// The brokers' ids.
     pub(crate) fn ids(&self) -> Vec<i32> {
         self.nodes.keys().copied().collect()
+    }
+
+    /// The ports with security, and what clients need there.
+    pub(crate) fn keys(&self) -> &Keys {
+        self.keys.as_ref().expect("the cluster was started with security")
     }
 
     /// What it was started as.
@@ -330,15 +341,23 @@ impl Cluster {
                 ]);
             }
         }
+        if let Some(keys) = &self.keys {
+            keys.add_to(&mut properties);
+        }
         properties.extend(self.spec.props.iter().map(|&(name, value)| (name, value.to_string())));
         to_text(&properties)
     }
 }
 
 impl Node {
-    fn format(&self, jars: &Path, cluster_id: &str) -> Result<(), String> {
+    fn format(&self, jars: &Path, cluster_id: &str, secured: bool) -> Result<(), String> {
         let mut command = java::class(jars, 256, "warn", "kafka.tools.StorageTool");
         command.args(["format", "-t", cluster_id, "-c"]).arg(self.properties());
+        if secured {
+            for user in secured::USERS {
+                command.args(["--add-scram", user]);
+            }
+        }
         process::run("formatting a broker's disk", command, b"", START_LIMIT, read_text).map(drop)
     }
 
@@ -410,7 +429,7 @@ fn to_text(properties: &BTreeMap<&str, String>) -> String {
 
 /// Ports that nobody listens on, below those that the system gives to outgoing connections: a broker that is restarted
 /// must find its own port free.
-fn free_ports(count: usize) -> Result<Vec<u16>, String> {
+pub(super) fn free_ports(count: usize) -> Result<Vec<u16>, String> {
     let mut held = Vec::new();
     for _ in 0..1000 {
         if held.len() == count {

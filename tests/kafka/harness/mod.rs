@@ -10,6 +10,7 @@ mod log_dump;
 mod policy;
 mod process;
 mod ready;
+mod secured;
 
 pub(crate) use self::{
     cluster::{Cluster, Spec},
