@@ -993,6 +993,17 @@ mod tests {
                     "INFO ssl.key.password is set and has no effect: security.protocol is PLAINTEXT",
                 ],
             ),
+            (
+                &[
+                    ("security.protocol", "SASL_PLAINTEXT"),
+                    ("sasl.mechanism", "PLAIN"),
+                    ("sasl.jaas.config", "PlainLoginModule required username=\"a\" password=\"b\";"),
+                ],
+                &[
+                    "WARN sasl.mechanism=PLAIN with security.protocol=SASL_PLAINTEXT shows the secret to everybody on the \
+                  way; SASL_SSL does not",
+                ],
+            ),
             (&[("bootstrap.servers", "a:1,b:2,a:1")], &["WARN bootstrap.servers names a:1 more than once"]),
             (&[("enable.idempotence", "true"), ("max.in.flight.requests.per.connection", "1")], &[]),
             (
