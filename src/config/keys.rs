@@ -397,7 +397,7 @@ const SERIALIZER: &str = "names a Java class, which cannot be loaded here: leave
      and others are passed to Producer::with_serializers";
 const ENCODING: &str = "belongs to Java's string serializers: leave it out; strings are sent as the UTF-8 that they are, and \
      other encodings are a Serializer's work, passed to Producer::with_serializers";
-const WINDOW: &str = "metrics here are counters and snapshots, not windows of samples";
+const WINDOW: &str = "there are no metrics in this version";
 const NO_HTTP: &str = "serves to fetch tokens over HTTP, which this crate leaves to others: leave it out, and give tokens \
      through ProducerConfig::sasl_oauthbearer or a file URL in sasl.oauthbearer.token.endpoint.url";
 const NO_REFRESH: &str =
@@ -562,8 +562,9 @@ pub(super) static GROUPS: &[Group] = &[
                 Some("33554432"),
                 "0.8",
                 "How much memory records may take from `send` until their acknowledgement. Once it is \
-                 full, `send` waits, up to `max.block.ms`. From 4 MiB on, about a sixteenth of it is for \
-                 the buffers that carry records to the sender thread, 4.25 MiB at most.",
+                 full, `send` waits, up to `max.block.ms`. From 4 MiB on, a sixteenth of it and 512 KiB are \
+                 for the buffers that carry records to the sender thread, 4.5 MiB at most: a single record may \
+                 take what is left.",
             )
             .at_least(0),
             choice(
@@ -636,9 +637,15 @@ pub(super) static GROUPS: &[Group] = &[
             )
             .within(1, 17)
             .needs("lz4"),
-            int("compression.zstd.level", "3", "3.8", "From fast (negative) to small (22) (KIP-390).")
-                .within(-131_072, 22)
-                .needs("zstd"),
+            int(
+                "compression.zstd.level",
+                "3",
+                "3.8",
+                "From fast (negative) to small (22) (KIP-390). It is the sender thread that compresses: from \
+                 about 10 on it may keep brokers waiting.",
+            )
+            .within(-131_072, 22)
+            .needs("zstd"),
         ],
     },
     Group {
@@ -819,7 +826,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "3.7",
                 "Whether metrics are pushed to brokers that ask for them (KIP-714).",
             )
-            .no_effect("this version pushes nothing; `Producer::metrics` shows what there is"),
+            .no_effect("there are no metrics in this version"),
             int("metrics.num.samples", "2", "0.8", "In Java, how many samples a windowed metric is made of.")
                 .at_least(1)
                 .no_effect(WINDOW),
@@ -838,10 +845,10 @@ pub(super) static GROUPS: &[Group] = &[
                 "0.11",
                 "In Java, how many metrics are kept.",
             )
-            .no_effect("all metrics that exist are always kept"),
+            .no_effect("there are no metrics in this version"),
             list("metric.reporters", Some(""), "0.8", "Java's way to name listeners for metrics.").not_here(
-                "names Java classes, which cannot be loaded here: leave it out, and read \
-                     Producer::metrics",
+                "names Java classes, which cannot be loaded here, and there are no \
+                     metrics in this version: leave it out",
             ),
         ],
     },

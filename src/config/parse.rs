@@ -260,7 +260,7 @@ mod tests {
                 "org.apache.kafka.clients.producer.RoundRobinPartitioner",
                 "ProducerConfig::partitioner(..)",
             ),
-            ("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter", "Producer::metrics"),
+            ("metric.reporters", "org.apache.kafka.common.metrics.JmxReporter", "leave it out"),
             ("config.providers", "file", "before they are handed over"),
             ("security.providers", "com.example.Provider", "leave it out"),
             ("ssl.engine.factory.class", "com.example.Factory", "the other ssl.* settings"),

@@ -4,29 +4,42 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::{super::primitives::DecodeError, encode::Encode};
 
-pub(super) struct Encoder(Compress);
+pub(super) struct Encoder {
+    deflate: Compress,
+    /// For what does not get smaller: level 1 makes it larger.
+    store: Option<Compress>,
+}
 
 impl Encoder {
     /// `level`: from 1 to 9, or -1 for zlib's own choice.
     pub(super) fn new(level: i32) -> Self {
         let level = u32::try_from(level).map_or(Compression::default(), Compression::new);
-        Self(Compress::new_gzip(level, WINDOW_BITS))
+        Self { deflate: Compress::new_gzip(level, WINDOW_BITS), store: None }
     }
 }
 
 impl Encode for Encoder {
     fn compress(&mut self, records: &[u8], out: &mut Vec<u8>) {
-        self.0.reset();
-        loop {
-            let done = usize::try_from(self.0.total_in()).expect("no more than there is");
-            out.reserve((records.len() - done) / 4 + LEAST_ROOM);
-            let status = self
-                .0
-                .compress_vec(&records[done..], out, FlushCompress::Finish)
-                .expect("a stream that was begun anew takes everything");
-            if status == Status::StreamEnd {
-                return;
-            }
+        let start = out.len();
+        run(&mut self.deflate, records, out);
+        if out.len() - start > records.len() + LEAST_ROOM {
+            out.truncate(start);
+            let store = || Compress::new_gzip(Compression::none(), WINDOW_BITS);
+            run(self.store.get_or_insert_with(store), records, out);
+        }
+    }
+}
+
+fn run(stream: &mut Compress, records: &[u8], out: &mut Vec<u8>) {
+    stream.reset();
+    loop {
+        let done = usize::try_from(stream.total_in()).expect("no more than there is");
+        out.reserve((records.len() - done) / 4 + LEAST_ROOM);
+        let status = stream
+            .compress_vec(&records[done..], out, FlushCompress::Finish)
+            .expect("a stream that was begun anew takes everything");
+        if status == Status::StreamEnd {
+            return;
         }
     }
 }
