@@ -126,7 +126,16 @@ impl Kafka {
 
     /// How many records lie in each partition of a topic that never lost any: the next offset.
     pub(crate) fn end_offsets(&self, topic: &str) -> BTreeMap<i32, i64> {
-        self.tool_text("org.apache.kafka.tools.GetOffsetShell", &["--topic".into(), topic.into()])
+        let args = ["--topic".into(), topic.into()];
+        let mut last = Ok(String::new());
+        let said = poll_until(TOOL_LIMIT, || {
+            // As in `leaders`.
+            last = self.tool("org.apache.kafka.tools.GetOffsetShell", &args, b"", read_text);
+            let is_unknown = last.as_ref().is_err_and(|e| e.contains("Could not match any topic-partitions"));
+            (!is_unknown).then(|| last.clone())
+        });
+        said.unwrap_or(last)
+            .unwrap_or_else(|e| panic!("{e}"))
             .lines()
             .map(|line| {
                 let mut fields = line.rsplit(':');
