@@ -69,6 +69,16 @@ impl Connection {
         first
     }
 
+    /// Whether nothing is left to read after `n` bytes of `room` came, and what comes afterwards is reported by the poller.
+    pub(super) fn is_drained_by(&self, n: usize, room: usize) -> bool {
+        match self.stream {
+            Stream::Plain(_) => SHORT_READS_DRAIN && n < room,
+            // It gives what it has decrypted, whatever else has arrived.
+            #[cfg(feature = "tls")]
+            Stream::Tls(_) => false,
+        }
+    }
+
     /// Whether [`write`](Self::write) is to be called although nothing was pushed: the stream has something of its own
     /// to say, or can take now what it could not before. To be asked after every read.
     pub(super) fn wants_to_write(&self) -> bool {
@@ -320,6 +330,14 @@ fn piece(transmit: &Transmit, index: usize) -> Option<&[u8]> {
 /// A request has two pieces a partition. More slices gain nothing: with batches of 16 KiB a socket's buffer is full long
 /// before they run out.
 const MAX_SLICES: usize = 64;
+
+/// Whether a socket that gave less than was asked for had no more, and what comes afterwards is reported: so with
+/// epoll and kqueue, whose reports are edges. Elsewhere the poller reports again only once a read came to nothing.
+#[allow(unexpected_cfgs, reason = "it is mio's, for whoever has it go by poll(2)")]
+const SHORT_READS_DRAIN: bool = cfg!(all(
+    any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"),
+    not(mio_unsupported_force_poll_poll)
+));
 
 #[cfg(test)]
 mod tests {

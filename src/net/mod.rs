@@ -451,8 +451,8 @@ impl Sender {
                 Ok(n) => {
                     received += n;
                     self.engine.handle_received(now, conn, &self.buffer[..n]);
-                    if n < self.buffer.len() && until == Until::ShortRead && SHORT_READS_DRAIN {
-                        return;
+                    if until == Until::ShortRead && connection.is_drained_by(n, self.buffer.len()) {
+                        break None;
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break None,
@@ -564,14 +564,6 @@ const MAX_BYTES_PER_TURN: usize = 256 * 1024;
 
 /// Most answers fit, so that one read takes them whole.
 const READ_BUFFER: usize = 64 * 1024;
-
-/// Whether a socket that gave less than was asked for had no more, and what comes afterwards is reported: so with
-/// epoll and kqueue, whose reports are edges. Elsewhere the poller reports again only once a read came to nothing.
-#[allow(unexpected_cfgs, reason = "it is mio's, for whoever has it go by poll(2)")]
-const SHORT_READS_DRAIN: bool = cfg!(all(
-    any(target_os = "linux", target_os = "android", target_vendor = "apple", target_os = "freebsd"),
-    not(mio_unsupported_force_poll_poll)
-));
 
 /// What does not fit is reported by the next poll.
 const EVENTS: usize = 256;

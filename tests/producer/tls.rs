@@ -93,6 +93,16 @@ fn records_arrive_through_tls() {
     }
 }
 
+/// What has been decrypted is not all that has arrived, and nobody reports the rest again.
+#[test]
+fn an_answer_of_many_records_is_read_to_its_end() {
+    let authority = Authority::new("a");
+    let many = Cluster::builder().auto_create_topics(false).topic("t", 5_000);
+    let world = World::start(many.tls(server(&authority.sign(LOCAL), None)));
+    let producer = build(trusting(&world, &authority), &[("max.block.ms", "20000")]);
+    arrived(&[send_to(&producer, 4_999, "x")]);
+}
+
 #[test]
 fn keys_and_certificates_come_as_text_or_in_files() {
     let (authority, folder) = (Authority::new("a"), tempfile::tempdir().unwrap());
