@@ -545,6 +545,21 @@ impl ProducerConfig {
         self
     }
 
+    // Metrics
+
+    /// How many windows an average, a maximum or a rate among the [`Metrics`](crate::Metrics) is about. Default 2, at
+    /// least 1. Property `metrics.num.samples`.
+    #[must_use]
+    pub fn metrics_num_samples(self, samples: usize) -> Self {
+        self.set_to("metrics.num.samples", samples)
+    }
+
+    /// How long such a window lasts. Default 30 seconds. Property `metrics.sample.window.ms`.
+    #[must_use]
+    pub fn metrics_sample_window(self, length: Duration) -> Self {
+        self.set_millis("metrics.sample.window.ms", length)
+    }
+
     // Hooks
 
     /// Adds a hook around every record; several are called in the order added. Property `interceptor.classes` in Java.

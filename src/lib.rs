@@ -67,6 +67,7 @@ mod handoff;
 mod interceptor;
 #[cfg(any(feature = "tls", feature = "sasl"))]
 mod kdf;
+mod metrics;
 mod net;
 mod offsets;
 mod partitioner;
@@ -87,6 +88,8 @@ mod pages {
     mod readme {}
     #[doc = include_str!("../docs/errors.md")]
     mod errors {}
+    #[doc = include_str!("../docs/metrics.md")]
+    mod metrics {}
     #[doc = include_str!("../docs/security.md")]
     mod security {}
     #[doc = include_str!("../docs/testing.md")]
@@ -107,6 +110,7 @@ pub use crate::{
         SendErrorKind, TransactionError, TransactionErrorKind,
     },
     interceptor::ProducerInterceptor,
+    metrics::{Metric, MetricKind, Metrics},
     offsets::{ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition},
     partitioner::{Partitioner, TopicPartitions, partition_for_key},
     producer::{PartitionInfo, Producer},

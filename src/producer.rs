@@ -1,5 +1,6 @@
 //! [`Producer`]: the caller's half of everything.
 
+mod counting;
 mod turns;
 
 use std::{
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::turns::Turns;
+use self::{counting::Counting, turns::Turns};
 use crate::{
     config::{ProducerConfig, Settings},
     delivery::DeliveryFuture,
@@ -20,6 +21,7 @@ use crate::{
         TransactionError, TransactionErrorKind, guarded,
     },
     handoff::{Callback, Entry, Hub, Partition, Patience, TransactionCall, context},
+    metrics::{Metrics, Wait},
     net::{self, SenderThread},
     partitioner::TopicPartitions,
     record::{Headers, ProducerRecord, RecordMetadata},
@@ -84,6 +86,7 @@ struct Core {
     hub: Arc<Hub>,
     sender: SenderThread,
     turns: Turns,
+    counting: Counting,
     creator: u32,
 }
 
@@ -150,7 +153,8 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         let sender =
             net::start(Arc::clone(&settings), seed, farewell).map_err(|error| cannot_start(&error))?;
         let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
-        let core = Core { settings, hub, sender, turns: Turns::default(), creator };
+        let counting = Counting::new(settings.metrics_shape);
+        let core = Core { settings, hub, sender, turns: Turns::default(), counting, creator };
         Ok(Self { core: Arc::new(core), key, value })
     }
 
@@ -204,7 +208,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     /// # Errors
     /// The call could not wait: inside a callback, in a forked child, or because the producer has ended.
     pub fn flush(&self) -> Result<(), FlushError> {
-        self.core.hub.flush(None)
+        self.core.counting.timed(Wait::Flush, || self.core.hub.flush(None))
     }
 
     /// Like [`flush`](Self::flush), but waits no longer than `limit`. The records stay on their way.
@@ -212,7 +216,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     /// # Errors
     /// As [`flush`](Self::flush), and [`FlushError::TimedOut`].
     pub fn flush_timeout(&self, limit: Duration) -> Result<(), FlushError> {
-        self.core.hub.flush(Some(limit))
+        self.core.counting.timed(Wait::Flush, || self.core.hub.flush(Some(limit)))
     }
 
     /// Accepts no more records, waits until all are acknowledged or have failed and all callbacks have returned, and ends
@@ -241,7 +245,9 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     /// As [`send`](Self::send).
     pub fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, SendError> {
         let mut patience = Patience::new(self.core.settings.max_block);
-        let (_, view) = self.core.hub.topic_view(topic, None, &mut patience)?;
+        let view = self.core.hub.topic_view(topic, None, &mut patience);
+        self.core.counting.note_waits(&patience);
+        let (_, view) = view?;
         let info = |p: &crate::handoff::PartitionView| PartitionInfo {
             partition: p.index,
             leader: p.leader,
@@ -249,6 +255,17 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             in_sync_replicas: p.isr.clone(),
         };
         Ok(view.partitions.iter().map(info).collect())
+    }
+
+    /// What the producer has counted, by the names of Java's metrics; see `docs/metrics.md`.
+    ///
+    /// Counting is always on and costs next to nothing. A call wakes the producer's thread, which answers between two
+    /// pieces of work; once the producer is closed it tells what had been counted by then. In a forked child there is
+    /// nothing to tell.
+    pub fn metrics(&self) -> Metrics {
+        let core = &*self.core;
+        let numbers = core.sender.numbers(context::forked(core.creator));
+        core.counting.metrics(numbers.as_ref(), &core.hub, &core.settings.client_id)
     }
 
     fn accept(
@@ -259,9 +276,8 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     ) -> Result<DeliveryFuture, SendError> {
         let interceptors = &self.core.settings.interceptors;
         if interceptors.is_empty() {
-            return self
-                .append(&mut record, callback, &mut patience)
-                .inspect_err(|error| self.core.note_refusal(error));
+            let taken = self.append(&mut record, callback, &mut patience);
+            return self.core.noted(taken, &patience);
         }
         for interceptor in interceptors {
             let (topic, partition) = (record.topic(), record.partition_ref());
@@ -273,8 +289,8 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             }
         }
         let callback = self.core.intercepted(callback);
-        self.append(&mut record, Some(callback), &mut patience).inspect_err(|error| {
-            self.core.note_refusal(error);
+        let taken = self.append(&mut record, Some(callback), &mut patience);
+        self.core.noted(taken, &patience).inspect_err(|error| {
             for interceptor in interceptors {
                 if guarded(|| interceptor.on_send_error(record.topic(), error)).is_err() {
                     log::warn!("an interceptor panicked in on_send_error (topic {})", record.topic());
@@ -357,11 +373,28 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         if !self.is_transactional() {
             return Err(TransactionErrorKind::NotTransactional { call: call.name() }.into());
         }
-        self.core.turns.call(&self.core.hub, call, limit)
+        let wait = counting::wait_of(&call);
+        self.core.counting.timed(wait, || self.core.turns.call(&self.core.hub, call, limit))
     }
 }
 
 impl Core {
+    /// Counts what was waited for, and a record that was refused.
+    #[inline]
+    fn noted(
+        &self,
+        taken: Result<DeliveryFuture, SendError>,
+        patience: &Patience,
+    ) -> Result<DeliveryFuture, SendError> {
+        if patience.has_waited() {
+            self.counting.note_waits(patience);
+        }
+        taken.inspect_err(|error| {
+            self.counting.note_refusal(error);
+            self.note_refusal(error);
+        })
+    }
+
     /// A record that should have been part of a transaction and is not there spoils it, unless the caller is at fault or
     /// did not want to wait for it.
     #[cold]

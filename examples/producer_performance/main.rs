@@ -15,6 +15,7 @@
 )]
 
 mod meter;
+mod metrics;
 mod payload;
 #[path = "../shared/mod.rs"]
 mod shared;
@@ -110,6 +111,9 @@ fn measure(flags: Flags) -> Result<(), Failure> {
     outcome?;
     flushed?;
     closed?;
+    if flags.print_metrics {
+        metrics::print(&producer.metrics(), &mut io::stdout().lock())?;
+    }
     report.failures.check(sent)
 }
 
@@ -206,9 +210,6 @@ impl Flags {
             return Err(
                 format!("--throughput {}: must be above 0, or -1 for no limit", self.throughput).into()
             );
-        }
-        if self.print_metrics {
-            return Err("--print-metrics: this version of the producer has no metrics to print".into());
         }
         Ok(())
     }

@@ -397,7 +397,6 @@ const SERIALIZER: &str = "names a Java class, which cannot be loaded here: leave
      and others are passed to Producer::with_serializers";
 const ENCODING: &str = "belongs to Java's string serializers: leave it out; strings are sent as the UTF-8 that they are, and \
      other encodings are a Serializer's work, passed to Producer::with_serializers";
-const WINDOW: &str = "there are no metrics in this version";
 const NO_HTTP: &str = "serves to fetch tokens over HTTP, which this crate leaves to others: leave it out, and give tokens \
      through ProducerConfig::sasl_oauthbearer or a file URL in sasl.oauthbearer.token.endpoint.url";
 const NO_REFRESH: &str =
@@ -827,17 +826,20 @@ pub(super) static GROUPS: &[Group] = &[
                 "Whether metrics are pushed to brokers that ask for them (KIP-714).",
             )
             .no_effect("there are no metrics in this version"),
-            int("metrics.num.samples", "2", "0.8", "In Java, how many samples a windowed metric is made of.")
-                .at_least(1)
-                .no_effect(WINDOW),
+            int(
+                "metrics.num.samples",
+                "2",
+                "0.8",
+                "How many windows an average, a maximum or a rate is about: docs/metrics.md.",
+            )
+            .at_least(1),
             long_ms(
                 "metrics.sample.window.ms",
                 "30000",
                 "0.8",
-                "In Java, how long a sample of a windowed metric lasts.",
+                "How long such a window lasts; 0 is taken for 1.",
             )
-            .at_least(0)
-            .no_effect(WINDOW),
+            .at_least(0),
             choice(
                 "metrics.recording.level",
                 &["INFO", "DEBUG", "TRACE"],
@@ -845,10 +847,10 @@ pub(super) static GROUPS: &[Group] = &[
                 "0.11",
                 "In Java, how many metrics are kept.",
             )
-            .no_effect("there are no metrics in this version"),
+            .no_effect("all metrics are kept, whatever the level"),
             list("metric.reporters", Some(""), "0.8", "Java's way to name listeners for metrics.").not_here(
-                "names Java classes, which cannot be loaded here, and there are no \
-                     metrics in this version: leave it out",
+                "names Java classes, which cannot be loaded here: leave it out, and \
+                     take metrics from Producer::metrics",
             ),
         ],
     },

@@ -23,6 +23,7 @@ use crate::sasl::{Login, jaas::Jaas};
 use crate::{
     error::{ConfigError, ConfigProblem},
     interceptor::ProducerInterceptor,
+    metrics::Shape,
     partitioner::Partitioner,
 };
 
@@ -57,6 +58,7 @@ pub(crate) struct Settings {
     pub(crate) request_timeout: Duration,
     /// At least `linger` + `request_timeout`, as far as an `i32` of milliseconds goes.
     pub(crate) delivery_timeout: Duration,
+    pub(crate) metrics_shape: Shape,
     /// First wait and longest wait, in this order; where both are the same, every wait is, without chance.
     pub(crate) retry_backoff: (Duration, Duration),
     /// As `retry_backoff`.
@@ -162,6 +164,10 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         max_request_size: values.size("max.request.size").min(LARGEST_REQUEST),
         request_timeout: values.duration("request.timeout.ms"),
         delivery_timeout: millis(delivery_timeout),
+        metrics_shape: Shape::new(
+            values.size("metrics.num.samples"),
+            values.duration("metrics.sample.window.ms"),
+        ),
         retry_backoff: values.backoff("retry.backoff.ms", values.number("retry.backoff.max.ms")),
         reconnect_backoff: values.backoff("reconnect.backoff.ms", reconnect_max),
         setup_timeout: values.backoff(

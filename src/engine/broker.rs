@@ -288,6 +288,13 @@ impl<P> Broker<P> {
         }
     }
 
+    pub(super) fn peek(&self) -> Option<&Session<P>> {
+        match &self.link {
+            Link::Ready(session) | Link::Opening { session, .. } => Some(session),
+            _ => None,
+        }
+    }
+
     pub(super) fn conn(&self) -> Option<ConnId> {
         match &self.link {
             Link::Down => None,

@@ -157,10 +157,19 @@ impl Engine {
         let Some(broker) = self.brokers.get(node) else { return };
         let (is_open, label) = (matches!(broker.link, Link::Ready(_)), Arc::clone(&broker.label));
         let Some(session) = broker.session() else { return };
-        let Proof::Underway { lifetime, .. } = session.proof else { return };
+        let Proof::Underway { lifetime, deadline, .. } = session.proof else { return };
         let until = (!lifetime.is_zero()).then(|| now + lifetime.mul_f64(share).max(SHORTEST_SESSION));
+        let took = now.saturating_duration_since(deadline - self.settings.setup_timeout.0);
         session.proof = Proof::Given { until };
         let versions = session.versions.clone();
+        let at = self.numbers.at(now);
+        if is_open {
+            self.numbers.renewals.add(at, 1);
+            self.numbers.renewal_latency.record(at, took.as_secs_f64() * 1000.0);
+        } else {
+            self.numbers.logins.add(at, 1);
+            self.numbers.logins_for_ever += u64::from(until.is_none());
+        }
         if is_open {
             log::debug!("authenticated again with {label}");
         } else if self.checks_cluster(node) {
@@ -173,6 +182,12 @@ impl Engine {
     }
 
     fn turned_away(&mut self, now: Instant, conn: ConnId, why: &str) {
+        let node = self.brokers.node_of(conn).and_then(|node| self.brokers.get(node));
+        let is_open = node.is_some_and(|broker| matches!(broker.link, Link::Ready(_)));
+        let at = self.numbers.at(now);
+        let failed =
+            if is_open { &mut self.numbers.failed_renewals } else { &mut self.numbers.failed_logins };
+        failed.add(at, 1);
         self.actions.push_back(Action::HangUp { conn });
         self.refused(now, conn, why);
     }

@@ -177,6 +177,11 @@ impl Metadata {
         due
     }
 
+    /// For how long the newest answer has been here.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        self.last_success.map(|at| now.saturating_duration_since(at))
+    }
+
     /// For how long an answer has been wanted.
     pub(super) fn overdue(&self, now: Instant) -> Duration {
         self.wanted_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))

@@ -46,6 +46,7 @@ use crate::{
     config::Settings,
     error::{DeliveryCause, DeliveryError, ErrorCode},
     handoff::{Cells, Chunk, Hub, Level, Promise, Settling, TopicId},
+    metrics::Numbers,
     wire::{
         api::ApiKey,
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
@@ -138,6 +139,7 @@ pub(crate) struct Engine {
     pressed: bool,
     actions: VecDeque<Action>,
     settling: Settling,
+    numbers: Numbers,
     /// Records that failed in this turn: how many, and the first error.
     lost: Option<(usize, DeliveryError)>,
     released: usize,
@@ -224,6 +226,7 @@ impl Engine {
             pressed: false,
             actions: VecDeque::new(),
             settling: Settling::new(),
+            numbers: Numbers::new(settings.metrics_shape),
             lost: None,
             released: 0,
             now,
@@ -320,6 +323,7 @@ impl Engine {
         self.woken(now);
         let Some(node) = self.brokers.node_of(conn) else { return };
         if self.brokers.connected(now, node).is_some() {
+            self.numbers.connections_made.add(self.numbers.at(now), 1);
             self.ask_versions(now, node);
         }
     }
@@ -342,6 +346,9 @@ impl Engine {
             return;
         }
         self.woken(now);
+        if let Some(node) = self.brokers.node_of(conn) {
+            self.numbers.bytes_received(now, node, bytes.len());
+        }
         if let Some(session) = self.session(conn) {
             session.frames.push(bytes);
         }
@@ -467,6 +474,29 @@ impl Engine {
     /// Bytes to give back to `buffer.memory`.
     pub(crate) fn take_released(&mut self) -> usize {
         std::mem::take(&mut self.released)
+    }
+
+    /// What was counted up to now.
+    pub(crate) fn numbers(&mut self, now: Instant) -> Numbers {
+        let sessions = || self.brokers.nodes.values().filter_map(broker::Broker::peek);
+        let mut numbers = self.numbers.clone();
+        numbers.connections = sessions().count();
+        numbers.requests_in_flight = sessions().map(|session| session.in_flight.len()).sum();
+        numbers.metadata_age = self.metadata.age(now).map_or(f64::NAN, |age| age.as_secs_f64());
+        numbers
+    }
+
+    /// As [`numbers`](Self::numbers), once everything is over and all connections are about to be closed.
+    pub(crate) fn last_numbers(&mut self, now: Instant) -> Numbers {
+        let mut numbers = self.numbers(now);
+        numbers.connections_closed.add(numbers.at(now), numbers.connections as u64);
+        numbers.connections = 0;
+        numbers
+    }
+
+    /// The thread has slept since `begun`, and had worked since `woken`.
+    pub(crate) fn turned(&mut self, woken: Instant, begun: Instant, now: Instant) {
+        self.numbers.turned(woken, begun, now);
     }
 
     /// A close was asked for, and nothing is left to do.
@@ -629,6 +659,7 @@ impl Engine {
         let correlation = frame::response_header(request.api, request.version, &mut reader);
         let body = &frame[reader.position()..];
         let Some(node) = self.brokers.node_of(conn) else { return };
+        self.numbers.response_received(now, node);
         let result = match correlation {
             Ok(correlation) if correlation != request.correlation => Err((
                 request.purpose,
@@ -647,7 +678,10 @@ impl Engine {
                 }
                 Purpose::InitProducerId => self.id_answered(now, node, request.version, body),
                 Purpose::Transaction(ask) => self.transaction_answered(now, node, request.version, body, ask),
-                Purpose::Produce(sent) => self.produce_answered(now, node, request.version, body, sent),
+                Purpose::Produce(sent) => {
+                    self.numbers.produce_answered(now, node, request.sent);
+                    self.produce_answered(now, node, request.version, body, sent)
+                }
             },
         };
         if let Err((purpose, cause)) = result {
@@ -793,6 +827,7 @@ impl Engine {
     }
 
     fn throttle(&mut self, now: Instant, node: i32, by_client: bool, pause_ms: i32) {
+        self.numbers.throttle_time.record(self.numbers.at(now), f64::from(pause_ms.max(0)));
         if by_client
             && pause_ms > 0
             && let Some(broker) = self.brokers.get(node)
@@ -866,9 +901,17 @@ impl Engine {
     /// Closes a connection that nobody uses. Unlike one that is lost it casts no doubt on anything: were metadata asked for
     /// because of it, an idle producer would connect again for ever.
     fn retire(&mut self, now: Instant, conn: ConnId) {
+        self.count_end(now, conn);
         if let Some(retired) = self.brokers.lost(now, conn, |_| Duration::ZERO) {
             log::info!("closed the connection to {}: idle for connections.max.idle.ms", retired.label);
             self.actions.push_back(Action::HangUp { conn });
+        }
+    }
+
+    /// A connection ends, if it ever was one.
+    fn count_end(&mut self, now: Instant, conn: ConnId) {
+        if self.session(conn).is_some() {
+            self.numbers.connections_closed.add(self.numbers.at(now), 1);
         }
     }
 
@@ -880,6 +923,7 @@ impl Engine {
     }
 
     fn lose(&mut self, now: Instant, conn: ConnId, cause: &str) {
+        self.count_end(now, conn);
         let (reconnect, random) = (self.reconnect, self.random.next());
         let Some(lost) = self.brokers.lost(now, conn, |failures| reconnect.delay(failures, random)) else {
             return;
@@ -1000,6 +1044,7 @@ impl Engine {
         let head = frame::request(api, version, correlation, &self.settings.client_id, body);
         let conn = session.conn;
         session.sent(now, InFlight { correlation, api, version, sent: now, deadline, purpose });
+        self.numbers.request_sent(now, node, head.len());
         self.actions.push_back(Action::Transmit { conn, transmit: Transmit { head, bodies: Vec::new() } });
     }
 

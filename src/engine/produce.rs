@@ -12,6 +12,8 @@ use super::{
 use crate::{
     config::Compression,
     error::{DeliveryCause, DeliveryError, DeliveryFailure, ErrorCode},
+    handoff::TopicId,
+    metrics::SentBatch,
     wire::{
         api::ApiKey,
         primitives::Reader,
@@ -115,6 +117,18 @@ impl Engine {
             timeout_ms: i32::try_from(self.settings.request_timeout.as_millis()).unwrap_or(i32::MAX),
             topics: &topics,
         };
+        let batches = taken.iter().zip(&bodies).filter_map(|(entry, bytes)| {
+            let batch = self.accumulator.batch(entry.key)?;
+            Some(SentBatch {
+                topic: entry.topic.0 as usize,
+                records: batch.records,
+                bytes: bytes.len(),
+                largest_record: batch.largest_record,
+                ratio: batch.achieved_ratio,
+                created: batch.created,
+            })
+        });
+        self.numbers.batches_sent(now, batches);
         let session =
             self.brokers.get(node).and_then(|b| b.session()).expect("a node that takes is connected");
         let correlation = session.next_correlation();
@@ -127,6 +141,8 @@ impl Engine {
             let api = ApiKey::Produce;
             session.sent(now, InFlight { correlation, api, version, sent: now, deadline, purpose });
         }
+        let bytes = frame.head.len() + bodies.iter().map(|body| body.len()).sum::<usize>();
+        self.numbers.request_sent(now, node, bytes);
         let bodies = frame.cuts.into_iter().zip(bodies).collect();
         self.actions.push_back(Action::Transmit { conn, transmit: Transmit { head: frame.head, bodies } });
     }
@@ -225,7 +241,9 @@ impl Engine {
                 self.retry_or_fail(now, node, sent.key, broker_says(answer), false);
             }
             Verdict::Split => {
-                if !self.accumulator.split(now, sent.key) {
+                if self.accumulator.split(now, sent.key) {
+                    self.numbers.splits.add(self.numbers.at(now), 1);
+                } else {
                     self.fail(now, sent.key, broker_says(answer), Some(node));
                 }
             }
@@ -321,7 +339,10 @@ impl Engine {
                 None => code.name().unwrap_or("an unknown error").to_owned(),
             });
         }
-        let attempts = batch.attempts - 1;
+        let (attempts, records) = (batch.attempts - 1, batch.records);
+        if let Some((topic, _)) = self.accumulator.batch(key).map(|batch| self.accumulator.place(batch)) {
+            self.numbers.batch_retried(now, topic.0 as usize, records);
+        }
         let pause = self.retry.delay(attempts, self.random.next());
         self.accumulator.requeue(now, key, now + pause);
     }
@@ -382,10 +403,10 @@ impl Engine {
         }
         let batch = self.accumulator.expire_in_flight(key).expect("looked at above");
         let (runs, callbacks) = (std::mem::take(&mut batch.runs), std::mem::take(&mut batch.callbacks));
-        self.note_loss(records, &error, true);
-        let outcome = Outcome::Failed(error);
         let batch = self.accumulator.batch(key).expect("it stays until its request has ended");
         let (topic, partition) = self.accumulator.place(batch);
+        self.note_loss(topic, records, &error, true);
+        let outcome = Outcome::Failed(error);
         if callbacks.is_empty() {
             settle(&mut self.settling, runs, &outcome);
         } else {
@@ -396,7 +417,8 @@ impl Engine {
     }
 
     /// `numbered`: under numbers that brokers have seen, or that were given out and will be missing.
-    fn note_loss(&mut self, records: i32, error: &DeliveryError, numbered: bool) {
+    fn note_loss(&mut self, topic: TopicId, records: i32, error: &DeliveryError, numbered: bool) {
+        self.numbers.batch_failed(self.now, topic.0 as usize, records);
         self.lost.get_or_insert_with(|| (0, error.clone())).0 += records as usize;
         // A close that gives records up ends the transaction without a word, as it ends everything.
         if self.transactions.is_some() && !self.closed {
@@ -426,7 +448,8 @@ impl Engine {
     /// Tells the handles of a batch that is out of every queue, by way of its callbacks if it has any.
     fn settle(&mut self, mut batch: Batch, outcome: Outcome) {
         if let Outcome::Failed(error) = &outcome {
-            self.note_loss(batch.records, error, batch.sequence.is_some() || batch.attempts > 0);
+            let (topic, _) = self.accumulator.place(&batch);
+            self.note_loss(topic, batch.records, error, batch.sequence.is_some() || batch.attempts > 0);
         }
         let runs = std::mem::take(&mut batch.runs);
         if batch.callbacks.is_empty() {

@@ -16,7 +16,7 @@ use super::{
     sizes::LANES,
     snapshot::{Snapshot, TopicView},
     spare,
-    sync::{Arc, Ordering, Weak, fence, thread_number},
+    sync::{Arc, Ordering, Weak, fence, now, thread_number},
     topics::TopicId,
 };
 use crate::{
@@ -223,7 +223,7 @@ impl Hub {
                         self.ring();
                     })?;
                 let ticket = self.budget.0.queue_up(charge, charge.max(self.memory_at_a_time()));
-                held.memory += self.await_ticket(ticket, deadline, charge, limit)?;
+                held.memory += self.await_ticket(ticket, deadline, charge, limit, patience)?;
                 Ok(())
             }
             Lack::Room(places) => {
@@ -235,7 +235,7 @@ impl Hub {
                     )
                     .inspect_err(|_| self.ring())?;
                 let ticket = self.room.0.queue_up(places, places);
-                held.room += self.await_ticket(ticket, deadline, charge, limit)?;
+                held.room += self.await_ticket(ticket, deadline, charge, limit, patience)?;
                 Ok(())
             }
         }
@@ -247,9 +247,13 @@ impl Hub {
         deadline: Option<Instant>,
         needed: usize,
         waited: Duration,
+        patience: &mut Patience,
     ) -> Result<usize, SendErrorKind> {
         self.ring();
-        ticket.wait(deadline).map_err(|why| match why {
+        let begun = now();
+        let served = ticket.wait(deadline);
+        patience.for_memory += now().saturating_duration_since(begun);
+        served.map_err(|why| match why {
             Exhausted::TimedOut => {
                 SendErrorKind::BufferFull { needed, limit: self.config.buffer_memory, waited }
             }
@@ -292,7 +296,10 @@ impl Hub {
             }
             self.wish(id);
             let (limit, deadline) = self.may_wait(topic, "metadata", patience)?;
-            if !self.published.wait(snapshot.version, deadline) && !self.is_closed() {
+            let begun = now();
+            let came = self.published.wait(snapshot.version, deadline);
+            patience.for_metadata += now().saturating_duration_since(begun);
+            if !came && !self.is_closed() {
                 return Err(no_metadata(&self.published.current(), id, topic, partition, limit));
             }
         }

@@ -77,17 +77,26 @@ pub(crate) struct Patience {
     limit: Option<Duration>,
     /// `Some` once the call has begun to wait; the inner `None` is a limit too far away to be an instant.
     deadline: Option<Option<Instant>>,
+    /// How long it has waited for memory or for room in the channel, which is lacking when memory soon will be.
+    pub(crate) for_memory: Duration,
+    pub(crate) for_metadata: Duration,
 }
 
 impl Patience {
     /// Waits up to `limit`, which is `max.block.ms`.
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit: Some(limit), deadline: None }
+        Self { limit: Some(limit), ..Self::never() }
+    }
+
+    /// Whether the call had to wait.
+    #[inline]
+    pub(crate) fn has_waited(&self) -> bool {
+        self.deadline.is_some()
     }
 
     /// Refuses to wait.
     pub(crate) fn never() -> Self {
-        Self { limit: None, deadline: None }
+        Self { limit: None, deadline: None, for_memory: Duration::ZERO, for_metadata: Duration::ZERO }
     }
 
     /// The limit, and the deadline that follows from it since the first wait; `None` if the call must not wait.

@@ -11,6 +11,7 @@
 mod callbacks;
 mod connection;
 mod dial;
+mod inquiries;
 #[cfg(feature = "sasl")]
 mod login;
 #[cfg(feature = "tls")]
@@ -35,6 +36,7 @@ use self::{
     callbacks::Callbacks,
     connection::{Connection, Security},
     dial::{Dialer, Outcome, Peer, SocketOptions, system_lookup},
+    inquiries::Inquiries,
     token::{WAKER, token},
 };
 use crate::{
@@ -45,12 +47,14 @@ use crate::{
         Awaited, Bell, CallbackScope, Command, End, Hub, HubConfig, HubReceiver, LANES, Level, Promise,
         fail_here, sync::Mutex,
     },
+    metrics::Numbers,
 };
 
 /// The sender thread, for whoever ends it.
 pub(crate) struct SenderThread {
     pub(crate) hub: Arc<Hub>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    inquiries: Arc<Inquiries>,
     settled: Awaited,
     ended: Awaited,
 }
@@ -64,6 +68,13 @@ impl SenderThread {
             let _ = thread.join();
         }
         ended
+    }
+
+    /// What the thread has counted; from its end on, what it had counted by then. `None`: it never began to count.
+    ///
+    /// Waits for the thread to come round, unless it is not in this process.
+    pub(crate) fn numbers(&self, forked: bool) -> Option<Numbers> {
+        if forked { self.inquiries.last() } else { self.inquiries.ask() }
     }
 
     /// Waits until every record has its outcome, but for those whose callbacks have not returned.
@@ -98,6 +109,7 @@ pub(crate) fn start(
         linger: settings.linger,
         ring_threshold: RING_THRESHOLD,
     };
+    let inquiries = Arc::new(Inquiries::new(Box::new(Ringer(Arc::clone(&waker)))));
     let (hub, receiver) = Hub::new(config, Box::new(Ringer(waker)));
     if settings.transactional_id.is_some() {
         hub.bar_records();
@@ -110,6 +122,7 @@ pub(crate) fn start(
     let (promise_ended, ended) = Promise::new();
     let thread = thread::Builder::new().name(format!("kafka-producer-network-thread | {client_id}")).spawn({
         let (hub, callbacks) = (Arc::clone(&hub), Arc::clone(&callbacks));
+        let inquiries = Arc::clone(&inquiries);
         move || {
             let new = || {
                 let network = Network {
@@ -121,9 +134,9 @@ pub(crate) fn start(
                     abort_on_hang_up: settings.acks != 0,
                 };
                 let engine = Engine::new(settings, Arc::clone(&hub), seed, read_clock());
-                Sender::new(engine, receiver, Arc::clone(&callbacks), network)
+                Sender::new(engine, receiver, Arc::clone(&callbacks), Arc::clone(&inquiries), network)
             };
-            live_and_die(new, &hub);
+            live_and_die(new, &hub, &inquiries);
             promise_settled.fulfil();
             callbacks.finish();
             {
@@ -136,7 +149,7 @@ pub(crate) fn start(
     });
     // The callbacks hold the hub and the hub holds the callbacks, until they are told that it is over.
     let thread = thread.inspect_err(|_| callbacks.finish())?;
-    Ok(SenderThread { hub, thread: Mutex::new(Some(thread)), settled, ended })
+    Ok(SenderThread { hub, thread: Mutex::new(Some(thread)), inquiries, settled, ended })
 }
 
 /// Has a place for callbacks to run, also for those of records that never come to the engine.
@@ -155,7 +168,7 @@ fn start_callbacks(client_id: &str, hub: &Arc<Hub>) -> Arc<Callbacks> {
     callbacks
 }
 
-fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub) {
+fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub, inquiries: &Inquiries) {
     let mut sender = None;
     let life = catch_unwind(AssertUnwindSafe(|| sender.insert(new()).run()));
     let end = match life {
@@ -169,6 +182,7 @@ fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub) {
     // First the hub, so that nothing is accepted any more and everything that fails from here on knows why; then the
     // engine, whose records fail as they are dropped. The callbacks of both are left to whoever comes after.
     hub.die(end);
+    inquiries.end(sender.as_mut().map(|sender| sender.engine.last_numbers(read_clock())));
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(sender))) {
         log::error!("the end of the sender thread panicked: {}", panic_text(&*panic));
     }
@@ -210,6 +224,7 @@ struct Sender {
     engine: Engine,
     receiver: HubReceiver,
     callbacks: Arc<Callbacks>,
+    inquiries: Arc<Inquiries>,
     network: Network,
     connections: HashMap<ConnId, Connection>,
     /// What the engine said last about when it must be called.
@@ -228,11 +243,18 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(engine: Engine, receiver: HubReceiver, callbacks: Arc<Callbacks>, network: Network) -> Self {
+    fn new(
+        engine: Engine,
+        receiver: HubReceiver,
+        callbacks: Arc<Callbacks>,
+        inquiries: Arc<Inquiries>,
+        network: Network,
+    ) -> Self {
         Self {
             engine,
             receiver,
             callbacks,
+            inquiries,
             network,
             connections: HashMap::new(),
             deadline: None,
@@ -252,8 +274,12 @@ impl Sender {
     /// Until the engine has finished after a close. Fails if the system does not let it wait.
     fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
+        let mut slept = None;
         loop {
             let now = read_clock();
+            if let Some((woken, begun)) = slept {
+                self.engine.turned(woken, begun, now);
+            }
             self.handle_sockets(now, &events);
             self.handle_callers(now);
             if self.deadline.is_some_and(|at| at <= now) {
@@ -261,6 +287,7 @@ impl Sender {
             }
             self.act(now);
             let woken = self.release();
+            self.inquiries.answer(|| self.engine.numbers(now));
             if self.engine.is_finished() {
                 return Ok(());
             }
@@ -272,9 +299,11 @@ impl Sender {
                 // One turn for that record before the sockets are looked at again, as they were in this one.
                 if !events.is_empty() {
                     events.clear();
+                    slept = None;
                     continue;
                 }
             }
+            slept = Some((now, read_clock()));
             self.sleep(now, &mut events)?;
         }
     }

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::deadline;
 use crate::{
     error::{TransactionError, TransactionErrorKind},
     handoff::{
@@ -49,6 +50,8 @@ impl Turns {
         if context::forked(hub.creator()) {
             return Err(TransactionErrorKind::Forked { parent: hub.creator() }.into());
         }
+        let (is_begin, is_step) =
+            (matches!(call, TransactionCall::Begin), !matches!(call, TransactionCall::SendOffsets(..)));
         let deadline = deadline(limit);
         let timed_out = |cause| TransactionErrorKind::TimedOut { call: name, limit, cause };
         let turn = self.take(deadline).ok_or_else(|| timed_out(Some("another call is under way".into())))?;
@@ -60,7 +63,7 @@ impl Turns {
         };
         match answer.wait(deadline) {
             Some(Some(outcome)) => {
-                if outcome.is_ok() && name == TransactionCall::Begin.name() {
+                if outcome.is_ok() && is_begin {
                     hub.let_records_in();
                 }
                 outcome
@@ -68,7 +71,7 @@ impl Turns {
             Some(None) => Err(hub.ended().transaction_error().into()),
             None => {
                 // Offsets are no step of the transaction: another call for some is another call.
-                if name != SEND_OFFSETS {
+                if is_step {
                     self.state.lock().unfinished = Some((name, answer));
                 }
                 Err(timed_out(hub.published().current().last_error.clone()).into())
@@ -132,11 +135,3 @@ fn begin(
     })?;
     Ok(answer)
 }
-
-/// `None`: so far away that there is none.
-#[expect(clippy::disallowed_methods, reason = "a caller that is about to wait needs to know until when")]
-fn deadline(limit: Duration) -> Option<Instant> {
-    Instant::now().checked_add(limit)
-}
-
-const SEND_OFFSETS: &str = "send_offsets_to_transaction";

@@ -22,6 +22,7 @@ mod handles;
 mod harness;
 mod interceptors;
 mod memory;
+mod metrics;
 mod partitions;
 mod peers;
 #[path = "../pki/mod.rs"]

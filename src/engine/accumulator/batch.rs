@@ -34,6 +34,10 @@ pub(in crate::engine) struct Batch {
     /// What a byte is expected to become; `None`: it stays as it is.
     ratio: Option<f32>,
     pub(in crate::engine) records: i32,
+    /// Its bytes in the batch, uncompressed.
+    pub(in crate::engine) largest_record: usize,
+    /// What compression has made of a byte: 1 without.
+    pub(in crate::engine) achieved_ratio: f64,
     base_timestamp: i64,
     max_timestamp: i64,
     /// What its records took from `buffer.memory`.
@@ -91,6 +95,8 @@ impl Batch {
             limit,
             ratio,
             records: 0,
+            largest_record: 0,
+            achieved_ratio: 1.0,
             base_timestamp: 0,
             max_timestamp: 0,
             charge: 0,
@@ -146,6 +152,7 @@ impl Batch {
         record::put_record(buffer, &head, body);
         self.max_timestamp = self.max_timestamp.max(timestamp);
         self.records += 1;
+        self.largest_record = self.largest_record.max(head.record_len());
         self.charge += charge(body.len());
         Some(ratio.map_or(head.record_len(), |ratio| (head.record_len() as f32 * ratio) as usize))
     }
@@ -184,6 +191,7 @@ impl Batch {
         packed.clear();
         packed.resize(HEADER_LEN, 0);
         compressor.compress(&buffer[HEADER_LEN..], &mut packed);
+        self.achieved_ratio = packed.len() as f64 / buffer.len() as f64;
         self.codec = compressor.codec();
         self.ratio = None;
         self.limit = 0;

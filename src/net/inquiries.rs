@@ -1,0 +1,97 @@
+//! Questions about what the sender thread has counted: asked by callers, answered between two turns.
+//!
+//! The numbers are the thread's own, and counting costs no lock: a copy is made for whoever asks, and the last one stays
+//! when the thread ends.
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use crate::{
+    handoff::{Bell, Promise, sync::Mutex},
+    metrics::Numbers,
+};
+
+pub(super) struct Inquiries {
+    bell: Box<dyn Bell>,
+    /// Whether somebody waits. Looked at in every turn, so it is no lock.
+    asked: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<Inquiry>,
+    last: Option<Numbers>,
+    over: bool,
+}
+
+struct Inquiry {
+    place: Arc<Mutex<Option<Numbers>>>,
+    answered: Promise,
+}
+
+impl Inquiries {
+    pub(super) fn new(bell: Box<dyn Bell>) -> Self {
+        Self { bell, asked: AtomicBool::new(false), state: Mutex::default() }
+    }
+
+    /// The numbers as they are now, or as they were at the end. `None`: the thread ended before it had any.
+    ///
+    /// Waits for the thread to come round: never call it on that thread before [`end`](Self::end), nor in a forked child.
+    pub(super) fn ask(&self) -> Option<Numbers> {
+        let (answered, answer) = Promise::new();
+        let place = Arc::default();
+        {
+            let mut state = self.state.lock();
+            if state.over {
+                return state.last.clone();
+            }
+            state.waiting.push(Inquiry { place: Arc::clone(&place), answered });
+            self.asked.store(true, Ordering::Release);
+        }
+        // A ring is kept until the thread sleeps next, so it cannot come too early.
+        self.bell.ring();
+        let _ = answer.wait(None);
+        place.lock().take()
+    }
+
+    /// What was counted before the process was forked is of no use to the child, but harms nobody.
+    pub(super) fn last(&self) -> Option<Numbers> {
+        self.state.lock().last.clone()
+    }
+
+    #[inline]
+    pub(super) fn answer(&self, numbers: impl FnOnce() -> Numbers) {
+        if self.asked.load(Ordering::Acquire) {
+            self.asked.store(false, Ordering::Relaxed);
+            let waiting = mem::take(&mut self.state.lock().waiting);
+            if waiting.is_empty() {
+                return;
+            }
+            let numbers = numbers();
+            for inquiry in waiting {
+                *inquiry.place.lock() = Some(numbers.clone());
+                inquiry.answered.fulfil();
+            }
+        }
+    }
+
+    /// Nothing more will be counted.
+    pub(super) fn end(&self, last: Option<Numbers>) {
+        let waiting = {
+            let mut state = self.state.lock();
+            state.over = true;
+            state.last = last;
+            mem::take(&mut state.waiting)
+        };
+        for inquiry in waiting {
+            *inquiry.place.lock() = self.last();
+            inquiry.answered.fulfil();
+        }
+    }
+}
