@@ -6,13 +6,13 @@
 #[cfg(test)]
 mod docs;
 mod list;
+mod metric;
 mod numbers;
 mod prometheus;
 mod waits;
 mod windows;
 
-use std::sync::Arc;
-
+pub use self::metric::{Metric, MetricKind};
 pub(crate) use self::{
     list::{Memory, Source},
     numbers::{Numbers, SentBatch},
@@ -42,26 +42,6 @@ pub(crate) use self::{
 #[derive(Clone, Debug)]
 pub struct Metrics {
     list: Vec<Metric>,
-}
-
-/// One figure among [`Metrics`].
-#[derive(Clone, Debug)]
-pub struct Metric {
-    group: &'static str,
-    name: &'static str,
-    description: &'static str,
-    tags: Arc<[(&'static str, String)]>,
-    value: f64,
-    kind: MetricKind,
-}
-
-/// What a metric does over time.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum MetricKind {
-    /// It only grows, from 0 when the producer is made.
-    Counter,
-    /// It goes up and down.
-    Gauge,
 }
 
 impl Metrics {
@@ -119,38 +99,5 @@ impl<'a> IntoIterator for &'a Metrics {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
-    }
-}
-
-impl Metric {
-    /// Java's group: `producer-metrics`, `producer-topic-metrics`, `producer-node-metrics`, `app-info` or
-    /// `kafka-metrics-count`.
-    pub fn group(&self) -> &'static str {
-        self.group
-    }
-
-    /// Java's name, as in `record-send-rate`.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// What it is, and in which unit.
-    pub fn description(&self) -> &'static str {
-        self.description
-    }
-
-    /// What it is about: `client-id`, and `topic` or `node-id` where that makes a difference.
-    pub fn tags(&self) -> &[(&'static str, String)] {
-        &self.tags
-    }
-
-    /// Not a number (`NaN`) if there is nothing to tell yet.
-    pub fn value(&self) -> f64 {
-        self.value
-    }
-
-    /// Whether it only grows.
-    pub fn kind(&self) -> MetricKind {
-        self.kind
     }
 }

@@ -9,7 +9,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     net::ToSocketAddrs,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use self::{counting::Counting, turns::Turns};
@@ -443,7 +443,7 @@ impl Core {
 
     /// Whether the end has come within the time, and without records being failed for it.
     fn close(&self, limit: Option<Duration>) -> bool {
-        let until = limit.and_then(deadline);
+        let until = limit.and_then(context::deadline);
         self.hub.close_lanes();
         if limit != Some(Duration::ZERO) {
             self.hub.close_command();
@@ -454,8 +454,8 @@ impl Core {
         self.hub.force_close();
         // The thread gets there within a turn, and whoever called finds every handle done. That is not so with
         // callbacks: one that does not return is left behind.
-        self.sender.wait_until_settled(deadline(FORCED_END));
-        self.sender.wait(deadline(LAST_CALLBACKS)) && self.hub.abandoned().is_none()
+        self.sender.wait_until_settled(context::deadline(FORCED_END));
+        self.sender.wait(context::deadline(LAST_CALLBACKS)) && self.hub.abandoned().is_none()
     }
 }
 
@@ -604,12 +604,6 @@ fn resolve_bootstrap(settings: &Settings) -> Result<(), ConfigError> {
 fn cannot_start(error: &std::io::Error) -> ConfigError {
     let problem = format!("cannot start the sender thread: {error}");
     ConfigError::new(vec![ConfigProblem { name: "client.id".into(), value: String::new(), problem }])
-}
-
-/// `None`: so far away that there is none.
-#[expect(clippy::disallowed_methods, reason = "a caller that is about to wait needs to know until when")]
-fn deadline(limit: Duration) -> Option<Instant> {
-    Instant::now().checked_add(limit)
 }
 
 /// The sender thread has nothing left to wait for then; this is for a machine that gives it no time.

@@ -102,8 +102,13 @@ impl Patience {
     /// The limit, and the deadline that follows from it since the first wait; `None` if the call must not wait.
     pub(crate) fn begin(&mut self) -> Option<(Duration, Option<Instant>)> {
         let limit = self.limit?;
-        Some((limit, *self.deadline.get_or_insert_with(|| now().checked_add(limit))))
+        Some((limit, *self.deadline.get_or_insert_with(|| deadline(limit))))
     }
+}
+
+/// When a wait of this length that begins now is over. `None`: so far away that it never is.
+pub(crate) fn deadline(limit: Duration) -> Option<Instant> {
+    now().checked_add(limit)
 }
 
 thread_local! {

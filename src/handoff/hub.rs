@@ -11,12 +11,12 @@ use super::{
     callback::{PendingCallback, fail_here},
     cells::{Cells, Home},
     chunk::Chunk,
-    context::{End, forked, inside_callback},
+    context::{End, deadline, forked, inside_callback},
     lane::Lane,
     promise::{Answer, Promise},
     sizes::LANES,
     snapshot::Published,
-    sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Channel, Mutex, OnceLock, Ordering, Weak, fence, now},
+    sync::{Arc, AtomicBool, AtomicU8, AtomicUsize, Channel, Mutex, OnceLock, Ordering, Weak, fence},
     topics::{TopicId, Topics},
     transaction::TransactionRequest,
 };
@@ -207,7 +207,7 @@ impl Hub {
         if forked(self.creator) {
             return Err(FlushError::Forked { parent: self.creator });
         }
-        let deadline = limit.and_then(|limit| now().checked_add(limit));
+        let deadline = limit.and_then(deadline);
         let timed_out = || FlushError::TimedOut { what: WHAT, limit: limit.unwrap_or_default() };
         let (promise, done) = Promise::new();
         self.send_after_records(Command::Flush(promise), deadline).map_err(|why| match why {

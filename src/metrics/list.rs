@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Metric, MetricKind,
+    metric::{Metric, MetricKind},
     numbers::{NodeNumbers, Numbers, TopicNumbers, Traffic},
     waits::Waits,
     windows::{Meter, Moment, Windows},

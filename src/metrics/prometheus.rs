@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Write},
 };
 
-use super::{Metric, MetricKind};
+use super::metric::{Metric, MetricKind};
 
 /// All metrics of a name stand together, as the format wants it. What is not a number yet is left out.
 pub(super) fn write(metrics: &[Metric], out: &mut impl Write) -> fmt::Result {

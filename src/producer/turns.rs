@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::deadline;
 use crate::{
     error::{TransactionError, TransactionErrorKind},
     handoff::{
@@ -52,7 +51,7 @@ impl Turns {
         }
         let (is_begin, is_step) =
             (matches!(call, TransactionCall::Begin), !matches!(call, TransactionCall::SendOffsets(..)));
-        let deadline = deadline(limit);
+        let deadline = context::deadline(limit);
         let timed_out = |cause| TransactionErrorKind::TimedOut { call: name, limit, cause };
         let turn = self.take(deadline).ok_or_else(|| timed_out(Some("another call is under way".into())))?;
         let answer = match turn.resume(name)? {
