@@ -65,6 +65,34 @@ fn transactional_transfer_uses_a_real_cluster() {
 }
 
 #[test]
+fn metrics_are_served_to_whoever_asks() {
+    use std::{
+        io::{BufRead, BufReader},
+        net::TcpStream,
+    };
+
+    let mut child = start("metrics", &["--listen", "127.0.0.1:0", "--throughput", "1000"]);
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
+    let address = line.trim().strip_prefix("http://").and_then(|rest| rest.strip_suffix("/metrics"));
+    let address = address.unwrap_or_else(|| panic!("{line:?}"));
+    let ask = |path: &str| {
+        let mut connection = TcpStream::connect(address).expect("it listens");
+        connection.set_read_timeout(Some(DEADLINE)).expect("there is such a limit");
+        write!(connection, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("it answers");
+        answer
+    };
+    let answer = ask("/metrics");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\n"), "{answer}");
+    assert!(answer.contains("\n# TYPE kafka_producer_record_send_total counter\n"), "{answer}");
+    assert!(ask("/").starts_with("HTTP/1.1 404 "));
+    kill("-TERM", &child);
+    finish(child).succeeds();
+}
+
+#[test]
 fn send_json_sends_json() {
     let cluster = cluster(&[("testTopic", 1)]);
     let out = run("send_json", &["--bootstrap-server", &cluster.bootstrap(), "--topic", "testTopic"], "");
@@ -332,6 +360,23 @@ fn producer_performance_prints_the_lines_of_kafkas_tool() {
 }
 
 #[test]
+fn producer_performance_prints_metrics_as_kafkas_tool_does() {
+    let cluster = cluster(&[("p", 1)]);
+    let args = ["--topic", "p", "--num-records", "20", "--record-size", "10", "--print-metrics"];
+    let server = ["--bootstrap-server", &cluster.bootstrap(), "--command-property", "client.id=perf"];
+    let out = run("producer_performance", &[&args[..], &server].concat(), "");
+    out.succeeds();
+    let (_, metrics) = out.stdout.split_once("\n\nMetric Name ").unwrap_or_else(|| panic!("{out:?}"));
+    let mut lines = metrics.lines();
+    assert_eq!(lines.next().map(str::trim), Some("Value"));
+    let rows: Vec<_> = lines.map(|line| line.split_once(" : ").expect("a name and a value")).collect();
+    assert!(rows.is_sorted(), "{out:?}");
+    let value = |name: &str| rows.iter().find(|(known, _)| known.trim() == name).map(|(_, value)| *value);
+    assert_eq!(value("producer-metrics:record-send-total:{client-id=perf}"), Some("20.000"));
+    assert_eq!(value("producer-topic-metrics:record-send-total:{client-id=perf, topic=p}"), Some("20.000"));
+}
+
+#[test]
 fn producer_performance_sends_in_transactions() {
     for flags in [&["--transaction-duration-ms", "5"][..], &["--transactional-id", "perf"]] {
         let cluster = cluster(&[("p", 1)]);
@@ -470,6 +515,7 @@ fn every_tool_explains_itself_and_knows_its_flags() {
         "quickstart",
         "send_json",
         "transactional_transfer",
+        "metrics",
         "console_producer",
         "producer_performance",
         "verifiable_producer",
