@@ -583,6 +583,111 @@ impl ProducerConfig {
         self.set("sasl.mechanism", "OAUTHBEARER")
     }
 
+    /// The versions of TLS that may be spoken. Default `TLSv1.2` and `TLSv1.3`. Property `ssl.enabled.protocols`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_enabled_protocols(self, protocols: &[&str]) -> Self {
+        self.set("ssl.enabled.protocols", &protocols.join(","))
+    }
+
+    /// The newest version of TLS that may be spoken. Default `TLSv1.3`. Property `ssl.protocol`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_protocol(self, protocol: &str) -> Self {
+        self.set("ssl.protocol", protocol)
+    }
+
+    /// The cipher suites that may be used, by their IANA names. Default all that are sound. Property
+    /// `ssl.cipher.suites`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_cipher_suites(self, suites: &[&str]) -> Self {
+        self.set("ssl.cipher.suites", &suites.join(","))
+    }
+
+    /// `https`, the default, demands that a broker's certificate names the host that was dialled; an empty one does
+    /// not. Property `ssl.endpoint.identification.algorithm`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_endpoint_identification_algorithm(self, algorithm: &str) -> Self {
+        self.set("ssl.endpoint.identification.algorithm", algorithm)
+    }
+
+    /// The format of what [`ssl_truststore_location`](Self::ssl_truststore_location) names: `PEM`. Property
+    /// `ssl.truststore.type`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_truststore_type(self, format: &str) -> Self {
+        self.set("ssl.truststore.type", format)
+    }
+
+    /// A file with the certificates of the authorities that brokers' certificates are checked against. Default those of
+    /// the operating system. Property `ssl.truststore.location`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_truststore_location(self, path: &str) -> Self {
+        self.set("ssl.truststore.location", path)
+    }
+
+    /// The password of that file. A PEM file has none, and refuses one. Property `ssl.truststore.password`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_truststore_password(self, password: &str) -> Self {
+        self.set("ssl.truststore.password", password)
+    }
+
+    /// The certificates of authorities as PEM text, instead of a file. Property `ssl.truststore.certificates`
+    /// (KIP-651).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_truststore_certificates(self, pem: &str) -> Self {
+        self.set("ssl.truststore.certificates", pem)
+    }
+
+    /// The format of what [`ssl_keystore_location`](Self::ssl_keystore_location) names: `PEM`. Property
+    /// `ssl.keystore.type`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_keystore_type(self, format: &str) -> Self {
+        self.set("ssl.keystore.type", format)
+    }
+
+    /// A file with this client's private key and certificate chain. Default none. Property `ssl.keystore.location`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_keystore_location(self, path: &str) -> Self {
+        self.set("ssl.keystore.location", path)
+    }
+
+    /// The password of that file. A PEM file has none, and refuses one. Property `ssl.keystore.password`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_keystore_password(self, password: &str) -> Self {
+        self.set("ssl.keystore.password", password)
+    }
+
+    /// This client's private key as PEM text (PKCS#8), instead of a file. Property `ssl.keystore.key` (KIP-651).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_keystore_key(self, pem: &str) -> Self {
+        self.set("ssl.keystore.key", pem)
+    }
+
+    /// This client's certificate chain as PEM text, instead of a file. Property `ssl.keystore.certificate.chain`
+    /// (KIP-651).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_keystore_certificate_chain(self, pem: &str) -> Self {
+        self.set("ssl.keystore.certificate.chain", pem)
+    }
+
+    /// The password of the private key, if it is encrypted. Property `ssl.key.password`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_key_password(self, password: &str) -> Self {
+        self.set("ssl.key.password", password)
+    }
+
     /// A TLS configuration of the application's own, in place of all `ssl.*` settings: keys in hardware, certificates
     /// that are checked in another way. Java's `ssl.engine.factory.class`.
     ///
@@ -790,6 +895,33 @@ mod tests {
         ] {
             assert_eq!(given(&config), want);
             assert!(config.validate().is_ok(), "{want}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_setter_of_tls_writes_the_property() {
+        let new = || ProducerConfig::new("localhost:9092");
+        for (config, want) in [
+            (new().ssl_enabled_protocols(&["TLSv1.2", "TLSv1.3"]), "ssl.enabled.protocols=TLSv1.2,TLSv1.3"),
+            (new().ssl_protocol("TLSv1.2"), "ssl.protocol=TLSv1.2"),
+            (
+                new().ssl_cipher_suites(&["TLS_AES_128_GCM_SHA256"]),
+                "ssl.cipher.suites=TLS_AES_128_GCM_SHA256",
+            ),
+            (new().ssl_endpoint_identification_algorithm(""), "ssl.endpoint.identification.algorithm="),
+            (new().ssl_truststore_type("PEM"), "ssl.truststore.type=PEM"),
+            (new().ssl_truststore_location("ca.pem"), "ssl.truststore.location=ca.pem"),
+            (new().ssl_truststore_password(SECRET), "ssl.truststore.password=[hidden]"),
+            (new().ssl_truststore_certificates(SECRET), "ssl.truststore.certificates=[hidden]"),
+            (new().ssl_keystore_type("PEM"), "ssl.keystore.type=PEM"),
+            (new().ssl_keystore_location("me.pem"), "ssl.keystore.location=me.pem"),
+            (new().ssl_keystore_password(SECRET), "ssl.keystore.password=[hidden]"),
+            (new().ssl_keystore_key(SECRET), "ssl.keystore.key=[hidden]"),
+            (new().ssl_keystore_certificate_chain(SECRET), "ssl.keystore.certificate.chain=[hidden]"),
+            (new().ssl_key_password(SECRET), "ssl.key.password=[hidden]"),
+        ] {
+            assert_eq!(given(&config), want);
         }
     }
 

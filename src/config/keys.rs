@@ -98,6 +98,7 @@ impl Key {
             "compression.type" => return Some("compression".to_owned()),
             "client.dns.lookup" => return None,
             name if name.starts_with("compression.") => {}
+            name if name.starts_with("ssl.") && matches!(self.status, Status::Needs(_)) => {}
             _ if matches!(self.status, Status::Used) => {}
             _ => return None,
         }
