@@ -11,12 +11,15 @@ mod docs;
 mod given;
 mod keys;
 mod parse;
+mod preset;
 pub(crate) mod properties;
 mod resolve;
 #[cfg(feature = "tls")]
 mod tls;
 
 use std::{
+    env,
+    ffi::OsString,
     fmt, fs, io,
     path::Path,
     sync::{
@@ -26,8 +29,8 @@ use std::{
     time::Duration,
 };
 
-pub use self::compression::Compression;
 pub(crate) use self::resolve::Settings;
+pub use self::{compression::Compression, preset::Preset};
 use self::{given::Given, resolve::Resolved};
 use crate::{error::ConfigError, interceptor::ProducerInterceptor, partitioner::Partitioner};
 
@@ -139,6 +142,52 @@ impl ProducerConfig {
         let pairs = properties::parse(&bytes).map_err(|error| explain(io::ErrorKind::InvalidData, &error))?;
         // There may be a password among them, which is not to be left behind in memory.
         Ok(Self::from_properties(pairs.into_iter().map(|(name, value)| (name, given::Text::from(value)))))
+    }
+
+    /// Settings from the process's environment: [`from_env_with_prefix`](Self::from_env_with_prefix) with
+    /// `KAFKA_PRODUCER_`.
+    pub fn from_env() -> Self {
+        Self::from_env_with_prefix("KAFKA_PRODUCER_")
+    }
+
+    /// Settings from those variables of the process's environment whose names begin with `prefix`.
+    ///
+    /// The rest of the name is the setting's, in small letters and with a dot for each `_`: with the prefix
+    /// `KAFKA_PRODUCER_`, `KAFKA_PRODUCER_LINGER_MS` is `linger.ms`. No setting has a `_` in its name. A name that no
+    /// setting has is an error, as always, so the prefix should be nobody else's. What is not Unicode in a value
+    /// becomes U+FFFD. The environment is read once, in this call.
+    pub fn from_env_with_prefix(prefix: &str) -> Self {
+        Self::from_variables(prefix, env::vars_os())
+    }
+
+    fn from_variables(prefix: &str, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        let mut found: Vec<_> = variables
+            .into_iter()
+            .filter_map(|(name, value)| {
+                let name = name.to_str()?.strip_prefix(prefix)?.to_ascii_lowercase().replace('_', ".");
+                Some((name, given::Text::from(value.to_string_lossy().into_owned())))
+            })
+            .collect();
+        // The environment has no order of its own; problems should come in the same one each time.
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Self::from_properties(found)
+    }
+
+    /// Sets all that a wish comes down to: [`Preset`] says which settings, and what they cost. What is set later
+    /// counts, and so does a preset for what was set before it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use kafka_producer::{Preset, ProducerConfig};
+    ///
+    /// let config = ProducerConfig::new("localhost:9092")
+    ///     .preset(Preset::HighestThroughput)
+    ///     .linger(Duration::from_millis(10));
+    /// # assert!(config.validate().is_ok());
+    /// ```
+    #[must_use]
+    pub fn preset(self, preset: Preset) -> Self {
+        preset.settings().iter().fold(self, |config, (name, value)| config.set(name, value))
     }
 
     /// Sets a property by its Java name, to a value as it would stand in a file.
@@ -534,6 +583,111 @@ impl ProducerConfig {
         self.set("sasl.mechanism", "OAUTHBEARER")
     }
 
+    /// The versions of TLS that may be spoken. Default `TLSv1.2` and `TLSv1.3`. Property `ssl.enabled.protocols`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_enabled_protocols(self, protocols: &[&str]) -> Self {
+        self.set("ssl.enabled.protocols", &protocols.join(","))
+    }
+
+    /// The newest version of TLS that may be spoken. Default `TLSv1.3`. Property `ssl.protocol`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_protocol(self, protocol: &str) -> Self {
+        self.set("ssl.protocol", protocol)
+    }
+
+    /// The cipher suites that may be used, by their IANA names. Default all that are sound. Property
+    /// `ssl.cipher.suites`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_cipher_suites(self, suites: &[&str]) -> Self {
+        self.set("ssl.cipher.suites", &suites.join(","))
+    }
+
+    /// `https`, the default, demands that a broker's certificate names the host that was dialled; an empty one does
+    /// not. Property `ssl.endpoint.identification.algorithm`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_endpoint_identification_algorithm(self, algorithm: &str) -> Self {
+        self.set("ssl.endpoint.identification.algorithm", algorithm)
+    }
+
+    /// The format of what [`ssl_truststore_location`](Self::ssl_truststore_location) names: `PEM`. Property
+    /// `ssl.truststore.type`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_truststore_type(self, format: &str) -> Self {
+        self.set("ssl.truststore.type", format)
+    }
+
+    /// A file with the certificates of the authorities that brokers' certificates are checked against. Default those of
+    /// the operating system. Property `ssl.truststore.location`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_truststore_location(self, path: &str) -> Self {
+        self.set("ssl.truststore.location", path)
+    }
+
+    /// The password of that file. A PEM file has none, and refuses one. Property `ssl.truststore.password`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_truststore_password(self, password: &str) -> Self {
+        self.set("ssl.truststore.password", password)
+    }
+
+    /// The certificates of authorities as PEM text, instead of a file. Property `ssl.truststore.certificates`
+    /// (KIP-651).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_truststore_certificates(self, pem: &str) -> Self {
+        self.set("ssl.truststore.certificates", pem)
+    }
+
+    /// The format of what [`ssl_keystore_location`](Self::ssl_keystore_location) names: `PEM`. Property
+    /// `ssl.keystore.type`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_keystore_type(self, format: &str) -> Self {
+        self.set("ssl.keystore.type", format)
+    }
+
+    /// A file with this client's private key and certificate chain. Default none. Property `ssl.keystore.location`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_keystore_location(self, path: &str) -> Self {
+        self.set("ssl.keystore.location", path)
+    }
+
+    /// The password of that file. A PEM file has none, and refuses one. Property `ssl.keystore.password`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_keystore_password(self, password: &str) -> Self {
+        self.set("ssl.keystore.password", password)
+    }
+
+    /// This client's private key as PEM text (PKCS#8), instead of a file. Property `ssl.keystore.key` (KIP-651).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_keystore_key(self, pem: &str) -> Self {
+        self.set("ssl.keystore.key", pem)
+    }
+
+    /// This client's certificate chain as PEM text, instead of a file. Property `ssl.keystore.certificate.chain`
+    /// (KIP-651).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_keystore_certificate_chain(self, pem: &str) -> Self {
+        self.set("ssl.keystore.certificate.chain", pem)
+    }
+
+    /// The password of the private key, if it is encrypted. Property `ssl.key.password`.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn ssl_key_password(self, password: &str) -> Self {
+        self.set("ssl.key.password", password)
+    }
+
     /// A TLS configuration of the application's own, in place of all `ssl.*` settings: keys in hardware, certificates
     /// that are checked in another way. Java's `ssl.engine.factory.class`.
     ///
@@ -759,6 +913,33 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_setter_of_tls_writes_the_property() {
+        let new = || ProducerConfig::new("localhost:9092");
+        for (config, want) in [
+            (new().ssl_enabled_protocols(&["TLSv1.2", "TLSv1.3"]), "ssl.enabled.protocols=TLSv1.2,TLSv1.3"),
+            (new().ssl_protocol("TLSv1.2"), "ssl.protocol=TLSv1.2"),
+            (
+                new().ssl_cipher_suites(&["TLS_AES_128_GCM_SHA256"]),
+                "ssl.cipher.suites=TLS_AES_128_GCM_SHA256",
+            ),
+            (new().ssl_endpoint_identification_algorithm(""), "ssl.endpoint.identification.algorithm="),
+            (new().ssl_truststore_type("PEM"), "ssl.truststore.type=PEM"),
+            (new().ssl_truststore_location("ca.pem"), "ssl.truststore.location=ca.pem"),
+            (new().ssl_truststore_password(SECRET), "ssl.truststore.password=[hidden]"),
+            (new().ssl_truststore_certificates(SECRET), "ssl.truststore.certificates=[hidden]"),
+            (new().ssl_keystore_type("PEM"), "ssl.keystore.type=PEM"),
+            (new().ssl_keystore_location("me.pem"), "ssl.keystore.location=me.pem"),
+            (new().ssl_keystore_password(SECRET), "ssl.keystore.password=[hidden]"),
+            (new().ssl_keystore_key(SECRET), "ssl.keystore.key=[hidden]"),
+            (new().ssl_keystore_certificate_chain(SECRET), "ssl.keystore.certificate.chain=[hidden]"),
+            (new().ssl_key_password(SECRET), "ssl.key.password=[hidden]"),
+        ] {
+            assert_eq!(given(&config), want);
+        }
+    }
+
     #[test]
     fn a_typed_value_out_of_range_is_a_problem_like_any_other() {
         let error = ProducerConfig::new("localhost:9092")
@@ -836,11 +1017,49 @@ mod tests {
         assert!(first >= 1 && number() > first);
     }
 
+    /// Whatever the protocol, and with or without the feature.
+    #[test]
+    fn a_mechanism_that_does_not_exist_is_a_problem() {
+        for protocol in ["PLAINTEXT", "SASL_PLAINTEXT"] {
+            let config = ProducerConfig::new("a:1").set("security.protocol", protocol);
+            let error = config.set("sasl.mechanism", "FOO").validate().expect_err(protocol);
+            let problems: Vec<_> = error.problems().iter().filter(|p| p.name == "sasl.mechanism").collect();
+            let [problem] = &problems[..] else { panic!("{error}") };
+            assert_eq!(problem.value, "FOO");
+            let known = "must be PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or GSSAPI";
+            assert_eq!(problem.problem, known);
+        }
+        assert!(ProducerConfig::new("a:1").set("sasl.mechanism", "GSSAPI").validate().is_ok());
+    }
+
     #[test]
     fn labels_for_metrics_reporters_are_taken() {
         let config = ProducerConfig::new("a:1").set("metrics.context.app", "shop");
         assert!(config.validate().is_ok());
         assert_eq!(given(&config), "metrics.context.app=shop");
+    }
+
+    #[test]
+    fn variables_of_the_environment_are_settings() {
+        let variable = |(name, value): (&str, &str)| (OsString::from(name), OsString::from(value));
+        let variables = [
+            ("KAFKA_PRODUCER_LINGER_MS", "7"),
+            ("KAFKA_PRODUCER_BOOTSTRAP_SERVERS", "a:1,b:2"),
+            ("KAFKA_LINGER_MS", "no prefix of ours"),
+            ("PATH", "/bin"),
+        ]
+        .map(variable);
+        let config = ProducerConfig::from_variables("KAFKA_PRODUCER_", variables.clone());
+        assert_eq!(config.to_string(), "bootstrap.servers=a:1,b:2, linger.ms=7");
+        assert!(config.validate().is_ok());
+
+        let more = [("KAFKA_PRODUCER_LINGR_MS", "5"), ("KAFKA_PRODUCER_ACKS", "7")].map(variable);
+        let config = ProducerConfig::from_variables("KAFKA_PRODUCER_", variables.into_iter().chain(more));
+        let error = config.validate().expect_err("an unknown name and a wrong value");
+        let problems: Vec<_> = error.problems().iter().map(|p| (&*p.name, &*p.problem)).collect();
+        assert_eq!(problems.len(), 2, "{error}");
+        assert!(error.to_string().contains("did you mean linger.ms?"), "{error}");
+        assert!(keys::all().all(|key| !key.name.contains('_')), "or a variable could not name it");
     }
 
     #[test]

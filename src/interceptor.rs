@@ -16,6 +16,10 @@ pub trait ProducerInterceptor: Send + Sync {
     }
 
     /// The outcome of a record that was accepted, on the callback thread, before the record's own callback.
+    ///
+    /// Unlike Java's since 4.1 it does not see the record's headers: a record is borrowed from its caller and not kept, so
+    /// nothing but a copy of every record's headers could show them here. What must be known of a single record goes into
+    /// the closure of [`send_with`](crate::Producer::send_with).
     fn on_acknowledgement(&self, outcome: Result<&RecordMetadata, &DeliveryError>) {
         let _ = outcome;
     }

@@ -90,8 +90,12 @@ mod pages {
     mod errors {}
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}
+    #[doc = include_str!("../docs/partitioning.md")]
+    mod partitioning {}
     #[doc = include_str!("../docs/security.md")]
     mod security {}
+    #[doc = include_str!("../docs/serializers.md")]
+    mod serializers {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
     #[doc = include_str!("../docs/transactions.md")]
@@ -103,7 +107,7 @@ pub use crate::sasl::OAuthBearerToken;
 #[cfg(feature = "json")]
 pub use crate::serializer::JsonSerializer;
 pub use crate::{
-    config::{Acks, Compression, MetadataRecoveryStrategy, ProducerConfig, SecurityProtocol},
+    config::{Acks, Compression, MetadataRecoveryStrategy, Preset, ProducerConfig, SecurityProtocol},
     delivery::DeliveryFuture,
     error::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,
@@ -112,9 +116,13 @@ pub use crate::{
     interceptor::ProducerInterceptor,
     metrics::{Metric, MetricKind, Metrics},
     offsets::{ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition},
-    partitioner::{Partitioner, TopicPartitions, partition_for_key},
+    partitioner::{Partitioner, RoundRobinPartitioner, TopicPartitions, partition_for_key},
     producer::{PartitionInfo, Producer},
     record::{Headers, ProducerRecord, RecordMetadata},
-    serializer::{BytesSerializer, Serialized, Serializer},
+    serializer::{
+        BooleanSerializer, BytesSerializer, DoubleSerializer, FloatSerializer, IntegerSerializer,
+        LongSerializer, Serialized, Serializer, ShortSerializer, StringSerializer, UuidSerializer,
+        VoidSerializer,
+    },
     transaction::Transaction,
 };

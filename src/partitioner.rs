@@ -1,4 +1,9 @@
-//! How a record finds its partition: [`Partitioner`], and Java's murmur2 for keys.
+//! How a record finds its partition: [`Partitioner`], [`RoundRobinPartitioner`], and Java's murmur2 for keys.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use crate::error::BoxError;
 
@@ -30,6 +35,53 @@ pub trait Partitioner: Send + Sync {
 
     /// The producer is closed; called once, on a thread of the producer's own.
     fn close(&self) {}
+}
+
+/// Each record of a topic to the next partition, whether or not it has a key: Java's `RoundRobinPartitioner`.
+///
+/// Takes turns among the partitions whose leader is known, or among all if none is. Records with one key end in many
+/// partitions, so their order is lost; and as every partition fills its batches slowly, more and smaller batches are sent
+/// than without a partitioner.
+///
+/// ```
+/// use kafka_producer::{ProducerConfig, RoundRobinPartitioner};
+///
+/// let config = ProducerConfig::new("localhost:9092").partitioner(RoundRobinPartitioner::default());
+/// # assert!(config.validate().is_ok());
+/// ```
+#[derive(Debug, Default)]
+pub struct RoundRobinPartitioner {
+    /// How many records each topic has had.
+    turns: Mutex<HashMap<String, usize>>,
+}
+
+impl Partitioner for RoundRobinPartitioner {
+    fn partition(
+        &self,
+        partitions: TopicPartitions<'_>,
+        _key: Option<&[u8]>,
+        _value: Option<&[u8]>,
+    ) -> Result<i32, BoxError> {
+        let turn = self.next_turn(partitions.topic);
+        Ok(match partitions.available {
+            [] => (turn % partitions.count as usize) as i32,
+            available => available[turn % available.len()],
+        })
+    }
+}
+
+impl RoundRobinPartitioner {
+    fn next_turn(&self, topic: &str) -> usize {
+        // A count is whole whenever the lock is free, so a panic elsewhere spoils nothing.
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(turn) = turns.get_mut(topic) else {
+            turns.insert(topic.to_owned(), 1);
+            return 0;
+        };
+        let now = *turn;
+        *turn = turn.wrapping_add(1);
+        now
+    }
 }
 
 /// The partition of a key among `count`, where Java's producer puts it.
@@ -84,6 +136,19 @@ mod tests {
         ] {
             assert_eq!(murmur2(key.as_bytes()), hash, "{key:?}");
         }
+    }
+
+    #[test]
+    fn round_robin_takes_turns_per_topic_among_those_available() {
+        let partitioner = RoundRobinPartitioner::default();
+        let ask = |topic, available| {
+            let partitions = TopicPartitions { topic, count: 4, available };
+            partitioner.partition(partitions, Some(b"one key"), None).expect("never fails")
+        };
+        assert_eq!([0; 5].map(|_| ask("a", &[0, 1, 3])), [0, 1, 3, 0, 1]);
+        assert_eq!(ask("b", &[0, 1, 3]), 0, "every topic has its own turns");
+        assert_eq!(ask("a", &[2]), 2);
+        assert_eq!([0; 3].map(|_| ask("a", &[])), [2, 3, 0], "the seventh turn among all four, and so on");
     }
 
     #[test]

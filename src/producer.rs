@@ -8,6 +8,7 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     net::ToSocketAddrs,
+    panic::{RefUnwindSafe, UnwindSafe},
     sync::Arc,
     time::Duration,
 };
@@ -484,20 +485,25 @@ impl Drop for Core {
             self.hub.close_command();
             return;
         }
-        let limit = if std::thread::panicking() { Duration::ZERO } else { self.settings.drop_timeout };
-        if !self.close(Some(limit))
+        let patience = (!std::thread::panicking()).then_some(self.settings.drop_timeout);
+        if !self.close(Some(patience.unwrap_or(Duration::ZERO)))
             && let Some((records, first)) = self.hub.abandoned()
         {
-            complain(*records, first, limit);
+            complain(*records, first, patience);
         }
     }
 }
 
 /// The last word on records that nobody may have waited for: in the log, or on stderr where there is none.
-fn complain(records: usize, first: &DeliveryError, limit: Duration) {
+/// Without patience a panic was the end of them.
+fn complain(records: usize, first: &DeliveryError, patience: Option<Duration>) {
+    let late = match patience {
+        Some(limit) => format!("within {limit:?} (drop.timeout.ms)"),
+        None => "and its thread is panicking, so that none of drop.timeout.ms was waited".to_owned(),
+    };
     let text = format!(
-        "a producer was dropped with {records} records that were not acknowledged within {limit:?} (drop.timeout.ms); \
-         they have failed, the first with: {first}. Call close() or flush() before the end"
+        "a producer was dropped with {records} records that were not acknowledged {late}; they have failed, the first \
+         with: {first}. Call close() or flush() before the end"
     );
     if log::log_enabled!(log::Level::Error) {
         log::error!("{text}");
@@ -505,6 +511,11 @@ fn complain(records: usize, first: &DeliveryError, limit: Duration) {
         eprintln!("kafka-producer: {text}");
     }
 }
+
+// Code of a user that panics inside is caught on its way (`guarded`), no lock is held meanwhile, and none is poisoned
+// (`handoff/sync.rs`): whoever catches a panic has a producer that works.
+impl<K: ?Sized, V: ?Sized> UnwindSafe for Producer<K, V> {}
+impl<K: ?Sized, V: ?Sized> RefUnwindSafe for Producer<K, V> {}
 
 impl<K: ?Sized, V: ?Sized> Clone for Producer<K, V> {
     fn clone(&self) -> Self {

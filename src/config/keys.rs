@@ -98,6 +98,7 @@ impl Key {
             "compression.type" => return Some("compression".to_owned()),
             "client.dns.lookup" => return None,
             name if name.starts_with("compression.") => {}
+            name if name.starts_with("ssl.") && matches!(self.status, Status::Needs(_)) => {}
             _ if matches!(self.status, Status::Used) => {}
             _ => return None,
         }
@@ -994,12 +995,13 @@ pub(super) static GROUPS: &[Group] = &[
     Group {
         title: "SASL",
         keys: &[
-            text(
+            choice(
                 "sasl.mechanism",
-                Some("GSSAPI"),
+                &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI"],
+                "GSSAPI",
                 "0.10",
-                "How to prove who this client is: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER. \
-                 Java's default, GSSAPI (Kerberos), is not supported here.",
+                "How to prove who this client is. Java's default, GSSAPI (Kerberos), is not supported here, and is \
+                 an error once `security.protocol` asks for SASL.",
             )
             .needs("sasl"),
             secret(
@@ -1355,6 +1357,46 @@ mod tests {
         for name in JAVA_4_4 {
             assert!(find(name).is_some_and(|(_, key)| key.since.is_some()), "{name}");
         }
+        // Read outside Java's definition of its settings, or this crate's own.
+        let beside = [
+            "drop.timeout.ms",
+            "serializer.encoding",
+            "key.serializer.encoding",
+            "value.serializer.encoding",
+        ];
+        for key in all().filter(|key| !JAVA_4_4.contains(&key.name)) {
+            assert!(beside.contains(&key.name), "{}", key.name);
+        }
+    }
+
+    /// What is not refused is accepted: nothing of Java's goes by without a word.
+    #[test]
+    fn javas_keys_are_refused_with_a_sentence_or_accepted() {
+        let is_refused = |key: &Key| matches!(key.status, Status::NotHere(_));
+        let mut refused: Vec<_> = JAVA_4_4.to_vec();
+        refused.retain(|name| find(name).is_some_and(|(_, key)| is_refused(key)));
+        let mut listed: Vec<_> = REFUSED.iter().flat_map(|(names, _)| *names).copied().collect();
+        listed.sort_unstable();
+        assert_eq!(refused, listed);
+        for (names, sentence) in REFUSED {
+            for name in *names {
+                let (place, key) = find(name).expect("one of Java's");
+                let mut given = crate::config::given::Given::default();
+                given.values.insert(find("bootstrap.servers").expect("a setting").0, "a:1".to_owned().into());
+                given
+                    .values
+                    .insert(place, key.default.filter(|d| !d.is_empty()).unwrap_or("x").to_owned().into());
+                let error = crate::config::resolve::resolve(&given).err().expect("it is refused");
+                let [problem] = error.problems() else { panic!("{name}: {error}") };
+                assert_eq!(problem.name, *name);
+                assert!(problem.problem.contains(sentence), "{name}: {}", problem.problem);
+                assert!(problem.problem.contains("leave it out"), "{name}: {}", problem.problem);
+            }
+        }
+        for key in all().filter(|key| !is_refused(key)) {
+            let Some(default) = key.default else { continue };
+            assert!(crate::config::parse::check(key, default).is_ok(), "{}", key.name);
+        }
     }
 
     #[test]
@@ -1415,6 +1457,62 @@ mod tests {
             assert!(may_show_unknown(name), "{name}");
         }
     }
+
+    /// Names, and part of the sentence that answers them.
+    const REFUSED: &[(&[&str], &str)] = &[
+        (&["key.serializer", "value.serializer"], "Producer::with_serializers"),
+        (&["partitioner.class"], "ProducerConfig::partitioner(..)"),
+        (&["interceptor.classes"], "ProducerConfig::interceptor(..)"),
+        (&["metric.reporters"], "names Java classes"),
+        (&["config.providers"], "put values into the settings"),
+        (
+            &[
+                "security.providers",
+                "ssl.keymanager.algorithm",
+                "ssl.provider",
+                "ssl.secure.random.implementation",
+                "ssl.trustmanager.algorithm",
+            ],
+            "Java's virtual machine",
+        ),
+        (&["ssl.engine.factory.class"], "use the other ssl.* settings"),
+        (
+            &["sasl.client.callback.handler.class", "sasl.login.callback.handler.class", "sasl.login.class"],
+            "ProducerConfig::sasl_oauthbearer",
+        ),
+        (
+            &[
+                "sasl.kerberos.kinit.cmd",
+                "sasl.kerberos.min.time.before.relogin",
+                "sasl.kerberos.service.name",
+                "sasl.kerberos.ticket.renew.jitter",
+                "sasl.kerberos.ticket.renew.window.factor",
+            ],
+            "does not support",
+        ),
+        (
+            &[
+                "sasl.oauthbearer.assertion.algorithm",
+                "sasl.oauthbearer.assertion.claim.aud",
+                "sasl.oauthbearer.assertion.claim.exp.seconds",
+                "sasl.oauthbearer.assertion.claim.iss",
+                "sasl.oauthbearer.assertion.claim.jti.include",
+                "sasl.oauthbearer.assertion.claim.nbf.seconds",
+                "sasl.oauthbearer.assertion.claim.sub",
+                "sasl.oauthbearer.assertion.file",
+                "sasl.oauthbearer.assertion.private.key.file",
+                "sasl.oauthbearer.assertion.private.key.passphrase",
+                "sasl.oauthbearer.assertion.template.file",
+                "sasl.oauthbearer.client.credentials.client.id",
+                "sasl.oauthbearer.client.credentials.client.secret",
+                "sasl.oauthbearer.header.urlencode",
+                "sasl.oauthbearer.scope",
+                "sasl.oauthbearer.scope.claim.name",
+                "sasl.oauthbearer.sub.claim.name",
+            ],
+            "over HTTP",
+        ),
+    ];
 
     const JAVA_4_4: &[&str] = &[
         "acks",

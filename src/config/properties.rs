@@ -147,6 +147,10 @@ mod tests {
             ("\\u0061=b", &[("a", "b")]),
             ("\u{feff}a=\u{fc}", &[("a", "\u{fc}")]),
             ("a=1\na=2", &[("a", "1"), ("a", "2")]),
+            ("a\\\n  b:c", &[("ab", "c")]),
+            ("k\\:1 = v\\\\\\\n   \\ w \n", &[("k:1", "v\\ w ")]),
+            ("x:  =y", &[("x", "=y")]),
+            ("\\ttab\\u0020z q\\\n", &[("\ttab z", "q")]),
         ] {
             let got = parse(file.as_bytes()).expect(file);
             let got: Vec<_> = got.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();

@@ -1,6 +1,11 @@
 //! What callers hold many of is small, and what they share between threads can be shared.
 
-use std::{error::Error, mem::size_of, sync::Arc};
+use std::{
+    error::Error,
+    mem::size_of,
+    panic::{RefUnwindSafe, UnwindSafe},
+    sync::Arc,
+};
 
 use kafka_producer::{
     ConfigError, DeliveryError, DeliveryFuture, FlushError, Headers, Producer, ProducerConfig,
@@ -40,6 +45,10 @@ fn threads_can_share_what_they_should() {
     error::<DeliveryError>();
     error::<FlushError>();
     error::<ConfigError>();
+    // Used behind catch_unwind without being wrapped.
+    fn unwinds<T: UnwindSafe + RefUnwindSafe>() {}
+    unwinds::<Producer>();
+    unwinds::<Producer<str, Arc<str>>>();
     // Awaited without being pinned first.
     fn unpin<T: Future + Unpin>() {}
     unpin::<DeliveryFuture>();

@@ -1,7 +1,7 @@
 //! Dropping the last clone: what was accepted is sent if there is time, and what is not is never lost in silence.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::catch_unwind,
     sync::{Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
@@ -52,10 +52,10 @@ fn while_panicking_it_does_not_wait() {
     let world = World::with_partitions(1);
     let producer = held_up(&world, "600000");
     let handle = send(&producer, "held");
-    let unwound = catch_unwind(AssertUnwindSafe(move || {
+    let unwound = catch_unwind(move || {
         let _producer = producer;
         panic!("this panic is part of a test");
-    }));
+    });
     assert!(unwound.is_err());
     assert!(handle.try_get().expect("it is over").is_err());
 }
@@ -114,6 +114,28 @@ fn what_is_lost_is_said_on_stderr() {
         send(&producer, &i.to_string());
     }
     drop(producer);
+}
+
+/// No time is named that nobody meant to wait.
+#[test]
+fn what_a_panic_loses_is_said_as_it_is() {
+    if let Some(output) = in_a_process_of_its_own("drop::what_a_panic_loses_is_said_as_it_is") {
+        let stderr = text(&output.stderr);
+        for part in ["1 records", "is panicking", "none of drop.timeout.ms was waited", "topic t partition 0"]
+        {
+            assert!(stderr.contains(part), "{part}: {stderr}");
+        }
+        assert!(!stderr.contains("0ns") && !stderr.contains("600s"), "{stderr}");
+        return;
+    }
+    let world = World::with_partitions(1);
+    let producer = held_up(&world, "600000");
+    send(&producer, "held");
+    let unwound = catch_unwind(move || {
+        let _producer = producer;
+        panic!("this panic is part of a test");
+    });
+    assert!(unwound.is_err());
 }
 
 #[test]

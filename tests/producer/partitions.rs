@@ -10,8 +10,8 @@ use std::{
 };
 
 use kafka_producer::{
-    BoxError, ErrorCode, Partitioner, ProducerRecord, SendErrorKind, TopicPartitions,
-    testing::{Api, Fault},
+    BoxError, ErrorCode, Partitioner, ProducerRecord, RoundRobinPartitioner, SendErrorKind, TopicPartitions,
+    testing::{Api, Cluster, Fault},
 };
 
 use crate::harness::{World, arrived, build};
@@ -78,6 +78,41 @@ fn a_partition_without_a_leader_gets_no_record_that_can_go_elsewhere() {
     let producer = world.producer(&[("batch.size", "0")]);
     let send = |_| producer.send(ProducerRecord::new("t", "v")).unwrap();
     assert_eq!(partitions_of(&arrived(&(0..200).map(send).collect::<Vec<_>>())), [0, 2]);
+}
+
+/// KIP-1123, from the racks in the brokers' metadata to the leader that a record reaches.
+#[test]
+fn records_without_a_key_stay_in_the_clients_rack() {
+    let builder =
+        Cluster::builder().auto_create_topics(false).brokers(3).racks(["a", "b", "a"]).topic("t", 6);
+    let world = World::start(builder);
+    let led_from = |nodes: &[i32]| -> BTreeSet<i32> {
+        (0..6).filter(|&p| nodes.contains(&world.leader("t", p).unwrap())).collect()
+    };
+    let reached = |rack: &str, keyed: bool| -> BTreeSet<i32> {
+        let aware = [("partitioner.rack.aware", "true"), ("client.rack", rack), ("batch.size", "0")];
+        let producer = world.producer(&aware);
+        let send = |i: usize| {
+            let (record, key) = (ProducerRecord::new("t", "v"), i.to_string());
+            producer.send(if keyed { record.key(&key) } else { record }).unwrap()
+        };
+        let handles: Vec<_> = (0..300).map(send).collect();
+        arrived(&handles).iter().map(|metadata| metadata.partition()).collect()
+    };
+    assert_eq!(reached("a", false), led_from(&[1, 3]));
+    assert_eq!(reached("b", false), led_from(&[2]));
+    assert_eq!(reached("A", false), led_from(&[1, 2, 3]), "a rack that leads nothing is as none");
+    assert_eq!(reached("b", true), led_from(&[1, 2, 3]), "keys go where they always go");
+}
+
+#[test]
+fn round_robin_takes_turns() {
+    let world = World::with_partitions(3);
+    let producer = build(world.config().partitioner(RoundRobinPartitioner::default()), &[]);
+    let send = |_| producer.send(ProducerRecord::new("t", "v").key("the same")).unwrap();
+    let placed: Vec<_> =
+        arrived(&(0..6).map(send).collect::<Vec<_>>()).iter().map(|m| m.partition()).collect();
+    assert_eq!(placed, [0, 1, 2, 0, 1, 2]);
 }
 
 /// Does what its answers say, one after the other, and writes down what it was asked.
