@@ -13,17 +13,14 @@ use std::{
     fmt,
     io::{self, Write},
     process::ExitCode,
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{self, Receiver, RecvTimeoutError},
-    },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use kafka_producer::{DeliveryError, ErrorCode, Producer, ProducerRecord, RecordMetadata, SendError};
 use serde::Serialize;
 
-use shared::{Connection, Failure, pace::Pace, termination::on_termination};
+use shared::{Connection, Failure, pace::Pace, termination::Stop};
 
 /// Sends rising numbers and prints, as JSON, what became of each.
 #[derive(clap::Parser)]
@@ -61,27 +58,17 @@ fn main() -> ExitCode {
 fn verify(flags: Flags) -> Result<(), Failure> {
     let config = flags.connection.config(&[], &[("acks", flags.acks.as_deref())])?;
     let producer = Producer::new(config)?;
-    let (stop, stopped) = mpsc::channel();
-    // Where there are no signals, nobody else keeps the channel open.
-    let _open = stop.clone();
-    let (ended, wait_for_end) = mpsc::channel::<()>();
-    on_termination({
+    let stop = Stop::on_signal({
         let producer = producer.clone();
-        move |_signal| {
-            // Nobody listens any more once everything is sent.
-            let _ = stop.send(());
-            if wait_for_end.recv_timeout(GRACE) == Err(RecvTimeoutError::Timeout) {
-                // It is waiting in `send`, for a cluster that does not answer. This ends that.
-                let _ = producer.close();
-            }
-        }
+        // It is waiting in `send`. This ends that.
+        move || drop(producer.close())
     })?;
 
     let start = Instant::now();
     let events = Arc::new(Events::default());
     events.print(&Plain { timestamp: now(), name: "startup_complete" });
-    let (sent, outcome) = send_numbers(&flags, &producer, &events, &stopped);
-    drop(ended);
+    let (sent, outcome) = send_numbers(&flags, &producer, &events, &stop);
+    stop.ended();
     let closed = producer.close();
     events.print(&Plain { timestamp: now(), name: "shutdown_complete" });
     let State { acked, failed, broken } = events.take();
@@ -110,7 +97,7 @@ fn send_numbers(
     flags: &Flags,
     producer: &Producer,
     events: &Arc<Events>,
-    stopped: &Receiver<()>,
+    stop: &Stop,
 ) -> (u64, Result<(), Failure>) {
     let most = u64::try_from(flags.max_messages).unwrap_or(u64::MAX);
     let pace = Pace::new(flags.throughput as f64);
@@ -138,11 +125,10 @@ fn send_numbers(
         if let Err(error) = refused {
             events.error(key, value, &flags.topic, &error);
             if error.is_fatal() {
-                let asked_to = stopped.try_recv().is_ok();
-                return (i + 1, if asked_to { Ok(()) } else { Err(error.into()) });
+                return (i + 1, if stop.is_asked() { Ok(()) } else { Err(error.into()) });
             }
         }
-        if events.is_broken() || must_stop(&pace, i + 1, stopped) {
+        if events.is_broken() || must_stop(&pace, i + 1, stop) {
             return (i + 1, Ok(()));
         }
     }
@@ -150,13 +136,13 @@ fn send_numbers(
 }
 
 /// Waits until the next record is due; true if a signal came first.
-fn must_stop(pace: &Pace, sent: u64, stopped: &Receiver<()>) -> bool {
+fn must_stop(pace: &Pace, sent: u64, stop: &Stop) -> bool {
     while let Some(wait) = pace.wait(sent) {
-        if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+        if stop.wait(wait) {
             return true;
         }
     }
-    stopped.try_recv().is_ok()
+    stop.is_asked()
 }
 
 /// Prints what happens, and counts it.
@@ -275,6 +261,3 @@ fn variant(kind: &impl fmt::Debug) -> String {
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
-
-/// How long a record may go on waiting in `send` after a signal.
-const GRACE: Duration = Duration::from_secs(2);

@@ -32,7 +32,7 @@ pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 /// A record was refused: nothing of it was taken, and it will never be written.
 ///
 /// The caller still holds everything it passed in, because a record only borrows.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[error(transparent)]
 pub struct SendError(Box<SendErrorKind>);
 
@@ -233,6 +233,12 @@ impl SendError {
     }
 }
 
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(&self.0, self, f)
+    }
+}
+
 impl From<SendErrorKind> for SendError {
     #[cold]
     fn from(kind: SendErrorKind) -> Self {
@@ -363,7 +369,7 @@ impl DeliveryError {
 
 impl fmt::Debug for DeliveryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        debug(&self.0, self, f)
     }
 }
 
@@ -409,6 +415,20 @@ impl fmt::Display for DeliveryError {
 }
 
 impl Error for DeliveryError {}
+
+/// What `unwrap`, and a `main` that returns an error, print: the sentence, and its causes. `{:#?}` shows the parts.
+fn debug(parts: &dyn fmt::Debug, error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if f.alternate() {
+        return parts.fmt(f);
+    }
+    write!(f, "{error}")?;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(f, ": {error}")?;
+        cause = error.source();
+    }
+    Ok(())
+}
 
 /// `flush` or `close` could not do what it was asked.
 ///
@@ -466,7 +486,6 @@ impl FlushError {
 }
 
 /// The settings do not make a producer: every problem found, not only the first.
-#[derive(Debug)]
 pub struct ConfigError {
     problems: Vec<ConfigProblem>,
 }
@@ -481,6 +500,12 @@ pub struct ConfigProblem {
     pub value: String,
     /// What is wrong with it, and what would be right.
     pub problem: String,
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        debug(&self.problems, self, f)
+    }
 }
 
 impl ConfigError {
@@ -601,6 +626,8 @@ mod tests {
             last_attempt: Some("NETWORK_EXCEPTION".into()),
         };
         let once = DeliveryError::new(DeliveryFailure { attempts: 1, ..failure.clone() });
+        assert_eq!(format!("{once:?}"), once.to_string(), "what a `main` that returns it prints");
+        assert!(format!("{once:#?}").contains("attempts: 1"), "{once:#?}");
         assert!(once.to_string().contains(", 1 attempt in 120.0s"), "{once}");
         assert_eq!(
             DeliveryError::new(failure).to_string(),

@@ -68,6 +68,8 @@ use crate::{
 /// # The end
 /// [`close`](Self::close) waits until everything is acknowledged or has failed. Dropping the last clone waits for
 /// `drop.timeout.ms` (5 seconds; not at all while panicking), and then fails what is left, with an error in the log.
+/// A producer in a `static` is never dropped, and `std::process::exit` drops nothing: records that still wait are then
+/// lost without a word. Call `close` first.
 pub struct Producer<K: ?Sized = [u8], V: ?Sized = [u8]> {
     core: Arc<Core>,
     key: Encoding<K>,
@@ -497,13 +499,14 @@ impl Drop for Core {
 /// The last word on records that nobody may have waited for: in the log, or on stderr where there is none.
 /// Without patience a panic was the end of them.
 fn complain(records: usize, first: &DeliveryError, patience: Option<Duration>) {
-    let late = match patience {
-        Some(limit) => format!("within {limit:?} (drop.timeout.ms)"),
-        None => "and its thread is panicking, so that none of drop.timeout.ms was waited".to_owned(),
+    let waited = match patience {
+        Some(limit) => format!("after {limit:?} (drop.timeout.ms)"),
+        None => "by a thread that is panicking, so that none of drop.timeout.ms was waited,".to_owned(),
     };
+    let plural = if records == 1 { "" } else { "s" };
     let text = format!(
-        "a producer was dropped with {records} records that were not acknowledged {late}; they have failed, the first \
-         with: {first}. Call close() or flush() before the end"
+        "a producer was dropped {waited} with {records} record{plural} not acknowledged, which failed; the first with: \
+         {first}. Call close() or flush() before the end"
     );
     if log::log_enabled!(log::Level::Error) {
         log::error!("{text}");

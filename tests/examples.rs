@@ -103,6 +103,52 @@ fn send_json_sends_json() {
     assert!(value.is_object(), "{value}");
 }
 
+// embed_in_threads
+
+#[test]
+fn embed_in_threads_counts_what_became_of_each_record() {
+    let cluster = cluster(&[("orders", 3)]);
+    let bootstrap = cluster.bootstrap();
+    // A buffer of a few batches, so that the threads are held back.
+    let args = ["--bootstrap-server", &bootstrap, "--records", "5000", "--threads", "3"];
+    let out = run("embed_in_threads", &[&args[..], &["--buffer-memory", "100000"]].concat(), "");
+    out.succeeds();
+    assert_eq!(out.stdout.lines().count(), 4, "{out:?}");
+    assert!(out.stdout.ends_with("5000 accepted = 5000 acknowledged + 0 failed\n"), "{out:?}");
+    assert_eq!(cluster.record_count("orders"), 5000);
+}
+
+#[test]
+fn embed_in_threads_counts_what_was_not_delivered() {
+    let cluster = cluster(&[("orders", 1)]);
+    cluster.fail_next(ErrorCode::TOPIC_AUTHORIZATION_FAILED, 1);
+    let args = ["--bootstrap-server", &cluster.bootstrap(), "--records", "500"];
+    let out = run("embed_in_threads", &args, "");
+    out.fails_with("TOPIC_AUTHORIZATION_FAILED");
+    let account = format!("500 accepted = {} acknowledged", cluster.record_count("orders"));
+    assert!(out.stdout.contains(&account), "{account} is expected: {out:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn embed_in_threads_ends_in_order_when_told_to() {
+    let cluster =
+        Cluster::builder().topic("orders", 3).keep_records(false).start().expect("loopback sockets");
+    for (i, signal) in ["-TERM", "-INT"].into_iter().enumerate() {
+        let before = cluster.record_count("orders");
+        let endless = u64::MAX.to_string();
+        let args = ["--bootstrap-server", &cluster.bootstrap(), "--records", &endless];
+        let child = start("embed_in_threads", &args);
+        assert!(cluster.wait_for_records("orders", before + 1, DEADLINE), "{i}");
+        kill(signal, &child);
+        let out = finish(child);
+        out.succeeds();
+        let sent = cluster.record_count("orders") - before;
+        let account = format!("{sent} accepted = {sent} acknowledged + 0 failed\n");
+        assert!(out.stdout.ends_with(&account), "{account} is expected: {out:?}");
+    }
+}
+
 // console_producer
 
 #[test]
@@ -516,6 +562,7 @@ fn every_tool_explains_itself_and_knows_its_flags() {
         "send_json",
         "transactional_transfer",
         "metrics",
+        "embed_in_threads",
         "console_producer",
         "producer_performance",
         "verifiable_producer",
@@ -532,6 +579,22 @@ fn every_tool_explains_itself_and_knows_its_flags() {
         run(tool, &["--bootstrap-server", &cluster.bootstrap()], "").fails_with("--topic");
     }
     assert_eq!(cluster.connection_count(), 0, "nothing was asked before the flags were read");
+}
+
+#[test]
+fn old_flags_are_refused_by_their_new_names() {
+    for (tool, flag, new) in [
+        ("console_producer", "--producer-property", "--command-property"),
+        ("console_producer", "--producer.config", "--command-config"),
+        ("console_producer", "--property", "--reader-property"),
+        ("console_producer", "--broker-list", "--bootstrap-server"),
+        ("producer_performance", "--producer-props", "--command-property"),
+        ("verifiable_producer", "--producer.config", "--command-config"),
+    ] {
+        let out = run(tool, &["--topic", "t", flag, "acks=all"], "");
+        out.fails_with(&format!("{flag} is not taken here"));
+        assert!(out.stderr.contains(new), "{out:?}");
+    }
 }
 
 #[test]

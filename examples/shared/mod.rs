@@ -14,6 +14,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use kafka_producer::{DeliveryError, ProducerConfig};
 
 /// Why a tool ends with exit code 1.
@@ -93,6 +94,10 @@ impl Failures {
         }
     }
 
+    pub(crate) fn count(&self) -> u64 {
+        self.lock().as_ref().map_or(0, |(count, _first)| *count)
+    }
+
     /// Fails with the first one, if there was any among the records that were sent.
     pub(crate) fn check(&self, sent: u64) -> Result<(), Failure> {
         match &*self.lock() {
@@ -126,6 +131,12 @@ fn sentence(error: &dyn Error) -> String {
 
 /// What is wrong with the flags, without the usage that clap prints below it.
 fn usage_sentence(error: &clap::Error) -> String {
+    if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+        && error.kind() == ErrorKind::UnknownArgument
+        && let Some((_, instead)) = OLD_FLAGS.iter().find(|(old, _)| old == flag)
+    {
+        return format!("{flag} is not taken here: {instead}");
+    }
     let text = error.render().to_string();
     let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
     let text = text[..end.unwrap_or(text.len())].trim_start_matches("error: ");
@@ -135,3 +146,15 @@ fn usage_sentence(error: &clap::Error) -> String {
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
+
+/// What Kafka's tools took before version 4.2, or take for the sake of Java.
+const OLD_FLAGS: [(&str, &str); 8] = [
+    ("--producer-props", "since Kafka 4.2 it is --command-property"),
+    ("--producer-property", "since Kafka 4.2 it is --command-property"),
+    ("--producer.config", "since Kafka 4.2 it is --command-config"),
+    ("--property", "since Kafka 4.2 it is --reader-property"),
+    ("--broker-list", "since Kafka 4.0 it is --bootstrap-server"),
+    ("--zookeeper", "a producer asks brokers, which --bootstrap-server names"),
+    ("--max-partition-memory-bytes", "it is --batch-size"),
+    ("--line-reader", "lines are read as Java's LineMessageReader does, and --reader-property says how"),
+];

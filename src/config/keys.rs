@@ -237,8 +237,9 @@ pub(super) fn missing(features: &[&str]) -> Option<String> {
         return Some(format!("needs {}, which {verb} no code in this version yet", name_them(&unwritten)));
     }
     let disabled = lacking(|f| !f.enabled);
-    (!disabled.is_empty())
-        .then(|| format!("needs {}, which this build was made without", name_them(&disabled)))
+    (!disabled.is_empty()).then(|| {
+        format!("needs {}, which this build was made without: name it in Cargo.toml", name_them(&disabled))
+    })
 }
 
 /// The table's key whose name is nearest to `name`, if it is near enough to be a slip.

@@ -423,7 +423,7 @@ impl<'a> Reader<'a> {
             "OAUTHBEARER" => self.token_login(jaas.as_ref()),
             _ => Err((
                 "sasl.mechanism",
-                "is GSSAPI, Java's default: Kerberos is not supported here; PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and \
+                "GSSAPI is the default, as in Java, but Kerberos is not supported here; PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and \
                  OAUTHBEARER are"
                     .to_owned(),
             )),

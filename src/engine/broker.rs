@@ -258,7 +258,7 @@ impl<P> Broker<P> {
         // As in bootstrap.servers: an IPv6 address has brackets.
         let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let label = if node < 0 {
-            format!("{address} (bootstrap)").into()
+            format!("{address} (bootstrap.servers)").into()
         } else {
             format!("{address} (node {node})").into()
         };
@@ -734,7 +734,8 @@ mod tests {
         for (node, second, is_news) in
             [(-1, 0, true), (-1, 1, false), (-2, 1, true), (-1, 59, false), (-1, 60, true), (-1, 100, false)]
         {
-            let label = if node == -1 { "[::1]:9092 (bootstrap)" } else { "b:9092 (bootstrap)" };
+            let label =
+                if node == -1 { "[::1]:9092 (bootstrap.servers)" } else { "b:9092 (bootstrap.servers)" };
             assert_eq!(fails(node, second), (label.to_owned(), is_news), "{second} s");
         }
     }

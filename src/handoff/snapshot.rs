@@ -18,7 +18,7 @@ pub(crate) struct Snapshot {
     pub(crate) version: u64,
     /// Indexed by [`TopicId`]; `None`, and what lies beyond the end, was never answered.
     pub(crate) topics: Vec<Option<Arc<TopicView>>>,
-    /// Why no newer metadata can be had at the moment: `no connection to 127.0.0.1:1 (bootstrap): cannot connect: connection refused`.
+    /// Why no newer metadata can be had at the moment: `no connection to 127.0.0.1:1 (bootstrap.servers): cannot connect: connection refused`.
     pub(crate) last_error: Option<String>,
     /// How often it was found that no broker lets this client in, and why the last time. Who waits for metadata gives up
     /// when the number grows: time does not help.
