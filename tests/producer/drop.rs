@@ -121,8 +121,12 @@ fn what_is_lost_is_said_on_stderr() {
 fn what_a_panic_loses_is_said_as_it_is() {
     if let Some(output) = in_a_process_of_its_own("drop::what_a_panic_loses_is_said_as_it_is") {
         let stderr = text(&output.stderr);
-        for part in ["1 records", "is panicking", "none of drop.timeout.ms was waited", "topic t partition 0"]
-        {
+        for part in [
+            "1 record not acknowledged",
+            "is panicking",
+            "none of drop.timeout.ms was waited",
+            "topic t partition 0",
+        ] {
             assert!(stderr.contains(part), "{part}: {stderr}");
         }
         assert!(!stderr.contains("0ns") && !stderr.contains("600s"), "{stderr}");
