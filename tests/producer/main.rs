@@ -20,6 +20,7 @@ mod faults;
 mod flush;
 mod handles;
 mod harness;
+mod hostile;
 mod interceptors;
 mod memory;
 mod metrics;
