@@ -17,6 +17,8 @@
 mod accumulator;
 mod backoff;
 mod broker;
+#[cfg(all(feature = "testing", any(test, fuzzing)))]
+pub(crate) mod by_hand;
 mod completion;
 #[cfg(feature = "sasl")]
 mod login;
@@ -645,7 +647,7 @@ impl Engine {
         let message = message.map_or_else(|| what.to_owned(), |message| format!("{what}: {message}"));
         if code.is_retriable() {
             log::debug!("{message}: {code}");
-            self.no_id_because = Some(format!("{} ({message})", code.name().unwrap_or("an unknown error")));
+            self.no_id_because = Some(code.named_with(Some(&message)));
             return;
         }
         log::warn!("{message}: {code}");

@@ -334,10 +334,7 @@ impl Engine {
             return;
         }
         if let DeliveryCause::Broker { code, message } = &cause {
-            batch.last_cause = Some(match message {
-                Some(message) => format!("{} ({message})", code.name().unwrap_or("an unknown error")),
-                None => code.name().unwrap_or("an unknown error").to_owned(),
-            });
+            batch.last_cause = Some(code.named_with(message.as_deref()));
         }
         let (attempts, records) = (batch.attempts - 1, batch.records);
         if let Some((topic, _)) = self.accumulator.batch(key).map(|batch| self.accumulator.place(batch)) {

@@ -39,6 +39,12 @@ impl ErrorCode {
         self.entry()
             .map_or("this version of the client does not know what the code means", |entry| entry.sentence)
     }
+
+    /// Its name with what the broker said besides, for a text that goes on to say what was done about it.
+    pub(crate) fn named_with(self, message: Option<&str>) -> String {
+        let name = self.name().unwrap_or("an unknown error");
+        message.map_or_else(|| name.to_owned(), |message| format!("{name} ({message})"))
+    }
 }
 
 /// `NOT_LEADER_OR_FOLLOWER (6): ` and the description; `error code 9999` for an unknown code.

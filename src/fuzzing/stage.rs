@@ -14,8 +14,11 @@ use std::{
 use super::Feed;
 use crate::{
     DeliveryFuture, ErrorCode, Headers, ProducerConfig,
-    engine::{Action, ConnId, Ending, Engine, Transmit},
-    handoff::{Bell, Command, Entry, Hub, HubConfig, HubReceiver, Partition, Patience, Promise},
+    engine::{
+        Action, ConnId, Ending, Engine,
+        by_hand::{self, flatten},
+    },
+    handoff::{Command, Entry, Hub, HubReceiver, Partition, Patience, Promise},
     testing::{
         Fault,
         model::{ClusterModel, ModelConfig, Reaction},
@@ -53,12 +56,6 @@ struct Link {
     requests: VecDeque<Vec<u8>>,
 }
 
-struct NoBell;
-
-impl Bell for NoBell {
-    fn ring(&self) {}
-}
-
 impl Stage {
     #[expect(clippy::disallowed_methods, reason = "an `Instant` to begin with comes from nowhere else")]
     fn new() -> Self {
@@ -67,17 +64,7 @@ impl Stage {
                 config.set(name, value)
             });
         let settings = Arc::new(config.resolve().expect("these settings are right"));
-        let (hub, receiver) = Hub::new(
-            HubConfig {
-                buffer_memory: settings.buffer_memory,
-                chunk_bytes: 1024,
-                memory_for_chunks: 0,
-                channel_capacity: 64,
-                linger: settings.linger,
-                ring_threshold: 8,
-            },
-            Box::new(NoBell),
-        );
+        let (hub, receiver) = by_hand::hub(&settings);
         let mut cluster =
             ClusterModel::new(ModelConfig { brokers: NODES, seed: 1, ..ModelConfig::default() });
         cluster.create_topic(TOPIC, PARTITIONS);
@@ -325,18 +312,6 @@ impl Stage {
             }
         }
     }
-}
-
-fn flatten(transmit: &Transmit) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut from = 0;
-    for (at, body) in &transmit.bodies {
-        bytes.extend_from_slice(&transmit.head[from..*at]);
-        bytes.extend_from_slice(body);
-        from = *at;
-    }
-    bytes.extend_from_slice(&transmit.head[from..]);
-    bytes
 }
 
 const NODES: i32 = 2;

@@ -28,12 +28,14 @@ use super::{
 use crate::{
     DeliveryError, ErrorCode, Headers, ProducerConfig, RecordMetadata, TransactionError,
     config::Settings,
-    engine::{Action, CompletedBatch, ConnId, Engine, Random, Transmit},
+    engine::{
+        Action, CompletedBatch, ConnId, Engine, Random, Transmit,
+        by_hand::{self, flatten},
+    },
     error::{SendError, SendErrorKind},
     handoff::{
-        Awaited, Bell, CallbackScope, Command, End, Entry, Hub, HubConfig, HubReceiver, Partition, Patience,
-        Promise, TransactionCall, TransactionRequest, charge, sync::act_as_thread,
-        transaction::TransactionAnswer,
+        Awaited, CallbackScope, Command, End, Entry, Hub, HubReceiver, Partition, Patience, Promise,
+        TransactionCall, TransactionRequest, charge, sync::act_as_thread, transaction::TransactionAnswer,
     },
     testing::{
         Injection,
@@ -202,12 +204,6 @@ pub(super) enum Rewrite {
 /// Chance, the same for the same seed.
 pub(super) struct Dice(Random);
 
-struct NoBell;
-
-impl Bell for NoBell {
-    fn ring(&self) {}
-}
-
 impl Letter {
     pub(super) fn to(topic: &'static str, partition: i32) -> Self {
         Self {
@@ -257,17 +253,7 @@ impl World {
             config = config.set(name, value);
         }
         let settings = Arc::new(config.resolve().expect("the simulation's settings are right"));
-        let (hub, receiver) = Hub::new(
-            HubConfig {
-                buffer_memory: settings.buffer_memory,
-                chunk_bytes: 1024,
-                memory_for_chunks: 0,
-                channel_capacity: 64,
-                linger: settings.linger,
-                ring_threshold: 8,
-            },
-            Box::new(NoBell),
-        );
+        let (hub, receiver) = by_hand::hub(&settings);
         if settings.transactional_id.is_some() {
             hub.bar_records();
         }
@@ -1226,18 +1212,6 @@ fn call_back(
         // Without the message of a panic hook: there are many.
         Callback::Panic => std::panic::resume_unwind(Box::new("a callback's own")),
     }
-}
-
-fn flatten(transmit: &Transmit) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut from = 0;
-    for (at, body) in &transmit.bodies {
-        bytes.extend_from_slice(&transmit.head[from..*at]);
-        bytes.extend_from_slice(body);
-        from = *at;
-    }
-    bytes.extend_from_slice(&transmit.head[from..]);
-    bytes
 }
 
 /// Changes the answer to a request, unless it is none.

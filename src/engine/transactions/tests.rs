@@ -197,9 +197,7 @@ fn what_was_not_begun_needs_no_end() {
 
 #[test]
 fn in_the_first_protocol_the_epoch_is_raised_after_a_failure() {
-    let mut play = Play::at("InTransaction", false);
-    play.machine.add(PLACE);
-    play.ask_all();
+    let mut play = Play::with_a_partition();
     play.machine.lose_records(None, "played".into(), true);
     let answer = play.call(TransactionCall::Abort);
     assert_eq!(play.ask_all(), ["End", "Identity"]);
@@ -209,9 +207,7 @@ fn in_the_first_protocol_the_epoch_is_raised_after_a_failure() {
 
 #[test]
 fn in_the_first_protocol_the_epoch_is_raised_after_a_failure_in_an_abort() {
-    let mut play = Play::at("InTransaction", false);
-    play.machine.add(PLACE);
-    play.ask_all();
+    let mut play = Play::with_a_partition();
     play.call(TransactionCall::Abort);
     play.machine.lose_records(Some(ErrorCode::INVALID_PRODUCER_EPOCH), "played".into(), true);
     assert_eq!(play.ask_all(), ["End", "Identity"]);
@@ -220,9 +216,7 @@ fn in_the_first_protocol_the_epoch_is_raised_after_a_failure_in_an_abort() {
 
 #[test]
 fn in_the_first_protocol_the_epoch_is_raised_after_an_end_in_doubt() {
-    let mut play = Play::at("InTransaction", false);
-    play.machine.add(PLACE);
-    play.ask_all();
+    let mut play = Play::with_a_partition();
     let answer = play.call(TransactionCall::Commit);
     let end = play.asked();
     play.machine.unanswered(play.now, &end, Duration::ZERO);
@@ -232,9 +226,7 @@ fn in_the_first_protocol_the_epoch_is_raised_after_an_end_in_doubt() {
 
 #[test]
 fn a_commit_that_was_taken_note_of_succeeds_whatever_comes_after_it() {
-    let mut play = Play::at("InTransaction", false);
-    play.machine.add(PLACE);
-    play.ask_all();
+    let mut play = Play::with_a_partition();
     let answer = play.call(TransactionCall::Commit);
     let end = play.asked();
     play.machine.unanswered(play.now, &end, Duration::ZERO);
@@ -248,9 +240,7 @@ fn a_commit_that_was_taken_note_of_succeeds_whatever_comes_after_it() {
 
 #[test]
 fn the_protocol_changes_at_the_end_of_a_transaction_with_another_epoch() {
-    let mut play = Play::at("InTransaction", false);
-    play.machine.add(PLACE);
-    play.ask_all();
+    let mut play = Play::with_a_partition();
     play.second = true;
     assert!(!play.machine.is_second_protocol());
     play.call(TransactionCall::Commit);
@@ -331,6 +321,14 @@ impl Play {
             _ => {}
         }
         play.deliver();
+        play
+    }
+
+    /// In the first protocol, in a transaction that has a partition, and the coordinator knows of it.
+    fn with_a_partition() -> Self {
+        let mut play = Self::at("InTransaction", false);
+        play.machine.add(PLACE);
+        play.ask_all();
         play
     }
 
