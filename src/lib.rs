@@ -90,6 +90,14 @@ mod pages {
     mod errors {}
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}
+    #[doc = include_str!("../docs/migrating/java.md")]
+    mod migrating_java {}
+    #[doc = include_str!("../docs/migrating/kafka-crate.md")]
+    mod migrating_kafka_crate {}
+    #[doc = include_str!("../docs/migrating/kafka-python.md")]
+    mod migrating_kafka_python {}
+    #[doc = include_str!("../docs/migrating/rdkafka.md")]
+    mod migrating_rdkafka {}
     #[doc = include_str!("../docs/partitioning.md")]
     mod partitioning {}
     #[doc = include_str!("../docs/security.md")]

@@ -242,12 +242,18 @@ fn read(path: &Path) -> String {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let docs = fs::read_dir(root().join("docs")).expect("the docs folder can be read");
-    let docs = docs.map(|entry| entry.expect("an entry of the docs folder can be read").path());
-    let mut pages: Vec<_> = docs.filter(|path| path.extension().is_some_and(|ext| ext == "md")).collect();
+    let mut pages = pages_in(&root().join("docs"));
     pages.extend(["README.md", "CHANGELOG.md"].map(|page| root().join(page)));
     pages.sort();
     pages
+}
+
+fn pages_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder of documents can be read");
+    let paths = entries.map(|entry| entry.expect("an entry of the folder can be read").path());
+    let (folders, files): (Vec<_>, Vec<_>) = paths.partition(|path| path.is_dir());
+    let pages = files.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "md"));
+    pages.chain(folders.iter().flat_map(|folder| pages_in(folder))).collect()
 }
 
 /// The lines of a page with their numbers, without its blocks of code.

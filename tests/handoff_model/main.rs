@@ -295,6 +295,12 @@ fn large(value: &str) -> String {
     format!("{value:-<50}")
 }
 
+fn send_three_large(hub: &Hub, caller: usize) {
+    for number in 0..3 {
+        send(hub, &large(&format!("{caller} {number}"))).unwrap();
+    }
+}
+
 fn spawn_callers<T: Send + 'static>(
     hub: &Arc<Hub>,
     count: usize,
@@ -439,11 +445,7 @@ fn a_full_channel_lets_everybody_pass_in_the_end() {
     check(|| {
         let (hub, mut sender) = Sender::start(HubConfig { channel_capacity: 1, ..config() });
         sender.levels = &[Level::AnyRecord, Level::AnyChunk, Level::NothingButUrgent];
-        let callers = spawn_callers(&hub, 4, |hub, caller| {
-            for number in 0..3 {
-                send(hub, &large(&format!("{caller} {number}"))).unwrap();
-            }
-        });
+        let callers = spawn_callers(&hub, 4, send_three_large);
         assert_in_order(&sender.until(12));
         join(callers);
         assert_nothing_held(&hub);
@@ -458,9 +460,7 @@ fn a_full_channel_wakes_a_sender_thread_that_waits_for_nothing_else() {
         sender.tickless = true;
         let sender = thread::spawn(move || sender.until_closed());
         let callers = spawn_callers(&hub, 3, |hub, caller| {
-            for number in 0..3 {
-                send(hub, &large(&format!("{caller} {number}"))).unwrap();
-            }
+            send_three_large(hub, caller);
             hub.flush(None).unwrap();
         });
         join(callers);
@@ -529,11 +529,7 @@ fn waiting_for_memory_ends() {
         let (hub, mut sender) =
             Sender::start(HubConfig { buffer_memory: memory, channel_capacity: 1, ..config() });
         sender.levels = &[Level::AnyRecord];
-        let callers = spawn_callers(&hub, 4, |hub, caller| {
-            for number in 0..3 {
-                send(hub, &large(&format!("{caller} {number}"))).unwrap();
-            }
-        });
+        let callers = spawn_callers(&hub, 4, send_three_large);
         assert_in_order(&sender.until(12));
         join(callers);
         assert_nothing_held(&hub);

@@ -26,7 +26,11 @@ fn config(world: &World) -> ProducerConfig {
 }
 
 fn ready(world: &World) -> Producer {
-    let producer = build(config(world), &[]);
+    ready_with(world, &[])
+}
+
+fn ready_with(world: &World, settings: &[(&str, &str)]) -> Producer {
+    let producer = build(config(world), settings);
     producer.init_transactions().unwrap();
     producer
 }
@@ -137,8 +141,7 @@ fn a_panic_aborts_and_does_not_wait_for_it() {
 fn an_abort_does_not_send_what_was_not_sent() {
     both(|version| {
         let world = world(version);
-        let producer = build(config(&world), &[("linger.ms", "60000")]);
-        producer.init_transactions().unwrap();
+        let producer = ready_with(&world, &[("linger.ms", "60000")]);
         producer.begin_transaction().unwrap();
         let handle = send(&producer, "never");
         producer.abort_transaction().unwrap();
@@ -246,8 +249,7 @@ fn a_record_that_fails_forbids_the_commit_and_not_the_next_transaction() {
 #[test]
 fn a_record_that_is_refused_forbids_the_commit_too() {
     let world = world(2);
-    let producer = build(config(&world), &[("max.request.size", "1000"), ("max.block.ms", "30000")]);
-    producer.init_transactions().unwrap();
+    let producer = ready_with(&world, &[("max.request.size", "1000"), ("max.block.ms", "30000")]);
     producer.begin_transaction().unwrap();
     send(&producer, "small");
     let too_large = producer.send(ProducerRecord::new("t", &"x".repeat(2000))).unwrap_err();
@@ -304,8 +306,7 @@ fn a_producer_that_dies_holds_nobody_up() {
 fn a_transaction_that_is_open_for_too_long_is_fenced() {
     both(|version| {
         let world = world(version);
-        let producer = build(config(&world), &[("transaction.timeout.ms", "300")]);
-        producer.init_transactions().unwrap();
+        let producer = ready_with(&world, &[("transaction.timeout.ms", "300")]);
         producer.begin_transaction().unwrap();
         let began = Instant::now();
         send(&producer, "slow").get().unwrap();
