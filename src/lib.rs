@@ -60,6 +60,7 @@ mod config;
 mod delivery;
 mod engine;
 mod error;
+mod event;
 #[cfg(all(feature = "testing", any(test, fuzzing)))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -87,6 +88,8 @@ mod pages {
     mod readme {}
     #[doc = include_str!("../docs/errors.md")]
     mod errors {}
+    #[doc = include_str!("../docs/events.md")]
+    mod events {}
     #[doc = include_str!("../docs/security.md")]
     mod security {}
     #[doc = include_str!("../docs/testing.md")]
@@ -106,6 +109,7 @@ pub use crate::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,
         SendErrorKind, TransactionError, TransactionErrorKind,
     },
+    event::ProducerEvent,
     interceptor::ProducerInterceptor,
     offsets::{ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition},
     partitioner::{Partitioner, TopicPartitions, partition_for_key},

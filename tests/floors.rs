@@ -50,7 +50,7 @@ impl Floor {
             (_, "wire/primitives.rs" | "wire/record.rs") => Self::Encoding,
             (
                 "record" | "config" | "serializer" | "partitioner" | "interceptor" | "delivery" | "metrics"
-                | "offsets",
+                | "offsets" | "event",
                 _,
             ) => Self::VocabularyAndHandoff,
             ("handoff" | "sasl", _) => Self::VocabularyAndHandoff,

@@ -22,6 +22,7 @@ use super::{
 use crate::sasl::{Login, jaas::Jaas};
 use crate::{
     error::{ConfigError, ConfigProblem},
+    event::EventListener,
     interceptor::ProducerInterceptor,
     partitioner::Partitioner,
 };
@@ -94,6 +95,7 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
     pub(crate) partitioner: Option<Arc<dyn Partitioner>>,
     pub(crate) interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+    pub(crate) event_listeners: Vec<EventListener>,
 }
 
 impl Settings {
@@ -192,6 +194,7 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         login,
         partitioner: given.partitioner.clone(),
         interceptors: given.interceptors.clone(),
+        event_listeners: given.event_listeners.clone(),
     };
     Ok(Resolved { settings, is_unnamed: given.text("client.id").is_none(), notices })
 }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     error::ErrorCode,
+    event::ProducerEvent,
     sasl::{Outcome, Step},
     wire::{
         api::ApiKey,
@@ -163,13 +164,20 @@ impl Engine {
         let versions = session.versions.clone();
         if is_open {
             log::debug!("authenticated again with {label}");
+            self.tell_authenticated(node, true);
         } else if self.checks_cluster(node) {
+            self.tell_authenticated(node, false);
             self.ask_versions(now, node);
         } else {
             log::info!("authenticated with {label}");
+            self.tell_authenticated(node, false);
             self.opened(now, node, versions);
         }
         debug_assert_eq!(self.brokers.node_of(conn), Some(node));
+    }
+
+    fn tell_authenticated(&mut self, node: i32, again: bool) {
+        self.tell_of(node, |node, broker| ProducerEvent::Authenticated { node, broker, again });
     }
 
     fn turned_away(&mut self, now: Instant, conn: ConnId, why: &str) {

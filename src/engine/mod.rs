@@ -45,6 +45,7 @@ pub(crate) use self::{broker::ConnId, completion::CompletedBatch};
 use crate::{
     config::Settings,
     error::{DeliveryCause, DeliveryError, ErrorCode},
+    event::ProducerEvent,
     handoff::{Cells, Chunk, Hub, Level, Promise, Settling, TopicId},
     wire::{
         api::ApiKey,
@@ -72,6 +73,8 @@ pub(crate) enum Action {
     Complete(CompletedBatch),
     /// A flush or a call about transactions is done; answer it after the callbacks that were handed over before it.
     Answer(Promise),
+    /// Tell whoever listens, on the callback thread. There is somebody.
+    Tell(ProducerEvent),
 }
 
 /// How a connection ended or failed to come about, as far as that says something about the next one.
@@ -496,6 +499,14 @@ impl Engine {
         while let Some(promise) = self.accumulator.pop_flushed() {
             self.actions.push_back(Action::Answer(promise));
         }
+        for (topic, partition, identity) in self.accumulator.take_restarted() {
+            self.tell(|engine| ProducerEvent::EpochRaised {
+                topic: Arc::clone(engine.hub.topics().name(topic)),
+                partition,
+                producer_id: identity.id,
+                epoch: identity.epoch,
+            });
+        }
         // Their handles may have been dropped: then this is all that anybody learns. One line a turn, however many fail.
         if let Some((records, first)) = self.lost.take() {
             log::warn!("{records} records were not delivered, the first of them because: {first}");
@@ -557,6 +568,7 @@ impl Engine {
     /// KIP-1102). Records wait meanwhile.
     fn rebootstrap(&mut self, now: Instant, why: &str) {
         log::warn!("starting again from bootstrap.servers: {why}");
+        self.tell(|_| ProducerEvent::Rebootstrapped { reason: why.to_owned() });
         let conns: Vec<ConnId> =
             self.brokers.nodes.iter().filter(|(node, _)| **node >= 0).filter_map(|(_, b)| b.conn()).collect();
         for conn in conns {
@@ -697,6 +709,7 @@ impl Engine {
         if let Some(broker) = self.brokers.get(node) {
             log::info!("connected to {}", broker.label);
         }
+        self.tell_of(node, |node, broker| ProducerEvent::Connected { node, broker });
     }
 
     fn metadata_answered(&mut self, now: Instant, node: i32, version: i16, body: &[u8]) -> Answered {
@@ -761,6 +774,7 @@ impl Engine {
             self.no_id_because = None;
             let identity = Identity { id: answer.producer_id, epoch: answer.producer_epoch };
             log::debug!("producer id {} epoch {}", identity.id, identity.epoch);
+            self.tell_identity(identity);
             self.accumulator.set_identity(now, Some(identity));
         }
         Ok(())
@@ -800,6 +814,7 @@ impl Engine {
             // A pause that outlasts every record that waits for its end is a mistake, and would never be noticed.
             let pause = Duration::from_millis(pause_ms as u64).min(self.settings.delivery_timeout);
             broker.throttle(now, pause);
+            self.tell_of(node, |node, broker| ProducerEvent::Throttled { node, broker, duration: pause });
         }
     }
 
@@ -807,6 +822,13 @@ impl Engine {
         let rack = self.settings.rack_aware.then_some(self.settings.client_rack.as_str());
         let in_rack = rack.is_some_and(|rack| self.brokers.in_rack(change.leader, rack));
         let place = (change.topic, change.partition);
+        if let (Some(from), Some(to)) = (change.moved_from, change.leader) {
+            let partition = change.partition;
+            self.tell(|engine| {
+                let topic = Arc::clone(engine.hub.topics().name(change.topic));
+                ProducerEvent::LeaderMoved { topic, partition, from, to }
+            });
+        }
         self.accumulator.set_existing(place, change.exists);
         self.accumulator.set_leader(now, place, change.leader, change.epoch, in_rack, change.recreated);
     }
@@ -867,7 +889,12 @@ impl Engine {
     /// because of it, an idle producer would connect again for ever.
     fn retire(&mut self, now: Instant, conn: ConnId) {
         if let Some(retired) = self.brokers.lost(now, conn, |_| Duration::ZERO) {
-            log::info!("closed the connection to {}: idle for connections.max.idle.ms", retired.label);
+            log::info!("closed the connection to {}: {IDLE}", retired.label);
+            self.tell_of(retired.node, |node, broker| ProducerEvent::Disconnected {
+                node,
+                broker,
+                reason: IDLE.to_owned(),
+            });
             self.actions.push_back(Action::HangUp { conn });
         }
     }
@@ -894,6 +921,14 @@ impl Engine {
         } else {
             log::info!("no connection to {}: {cause}", lost.label);
         }
+        self.tell_of(lost.node, |node, broker| {
+            let reason = cause.to_owned();
+            if lost.was_ready {
+                ProducerEvent::Disconnected { node, broker, reason }
+            } else {
+                ProducerEvent::ConnectionFailed { node, broker, reason }
+            }
+        });
         for purpose in lost.requests {
             self.give_up(now, lost.node, purpose, cause);
         }
@@ -1003,6 +1038,28 @@ impl Engine {
         self.actions.push_back(Action::Transmit { conn, transmit: Transmit { head, bodies: Vec::new() } });
     }
 
+    // ---- who listens
+
+    /// Tells of what happened, if anybody listens.
+    fn tell(&mut self, event: impl FnOnce(&Self) -> ProducerEvent) {
+        if !self.settings.event_listeners.is_empty() {
+            let event = event(self);
+            self.actions.push_back(Action::Tell(event));
+        }
+    }
+
+    /// As [`tell`](Self::tell), of something that has to do with a broker.
+    fn tell_of(&mut self, node: i32, event: impl FnOnce(Option<i32>, Arc<str>) -> ProducerEvent) {
+        self.tell(|engine| {
+            let label = engine.brokers.nodes.get(&node).map(|broker| Arc::clone(&broker.label));
+            event((node >= 0).then_some(node), label.unwrap_or_default())
+        });
+    }
+
+    fn tell_identity(&mut self, identity: Identity) {
+        self.tell(|_| ProducerEvent::ProducerIdAssigned { producer_id: identity.id, epoch: identity.epoch });
+    }
+
     fn woken(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.dirty = true;
@@ -1037,6 +1094,8 @@ impl Random {
 
 /// The version of ApiVersions that says whom it is meant for.
 const CHECKING_VERSION: i16 = 5;
+
+const IDLE: &str = "idle for connections.max.idle.ms";
 
 const SOFTWARE_NAME: &str = env!("CARGO_PKG_NAME");
 const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");

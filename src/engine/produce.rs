@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::Compression,
     error::{DeliveryCause, DeliveryError, DeliveryFailure, ErrorCode},
+    event::ProducerEvent,
     wire::{
         api::ApiKey,
         primitives::Reader,
@@ -225,7 +226,14 @@ impl Engine {
                 self.retry_or_fail(now, node, sent.key, broker_says(answer), false);
             }
             Verdict::Split => {
-                if !self.accumulator.split(now, sent.key) {
+                let records = batch.records as usize;
+                if self.accumulator.split(now, sent.key) {
+                    self.tell(|engine| ProducerEvent::BatchSplit {
+                        topic: Arc::clone(engine.hub.topics().name(sent.topic)),
+                        partition: sent.partition,
+                        records,
+                    });
+                } else {
                     self.fail(now, sent.key, broker_says(answer), Some(node));
                 }
             }

@@ -224,6 +224,7 @@ impl Stage {
                 }
                 Action::Complete(batch) => self.hub.budget().release(batch.run()),
                 Action::Answer(promise) => promise.fulfil(),
+                Action::Tell(_) => {}
             }
         }
         let released = self.engine.take_released();

@@ -11,6 +11,7 @@
 mod callbacks;
 mod connection;
 mod dial;
+mod events;
 #[cfg(feature = "sasl")]
 mod login;
 #[cfg(feature = "tls")]
@@ -35,6 +36,7 @@ use self::{
     callbacks::Callbacks,
     connection::{Connection, Security},
     dial::{Dialer, Outcome, Peer, SocketOptions, system_lookup},
+    events::Events as ToldEvents,
     token::{WAKER, token},
 };
 use crate::{
@@ -120,8 +122,9 @@ pub(crate) fn start(
                     logins,
                     abort_on_hang_up: settings.acks != 0,
                 };
+                let told = ToldEvents::new(&settings.event_listeners);
                 let engine = Engine::new(settings, Arc::clone(&hub), seed, read_clock());
-                Sender::new(engine, receiver, Arc::clone(&callbacks), network)
+                Sender::new(engine, receiver, Arc::clone(&callbacks), told, network)
             };
             live_and_die(new, &hub);
             promise_settled.fulfil();
@@ -210,6 +213,7 @@ struct Sender {
     engine: Engine,
     receiver: HubReceiver,
     callbacks: Arc<Callbacks>,
+    told: ToldEvents,
     network: Network,
     connections: HashMap<ConnId, Connection>,
     /// What the engine said last about when it must be called.
@@ -228,11 +232,18 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(engine: Engine, receiver: HubReceiver, callbacks: Arc<Callbacks>, network: Network) -> Self {
+    fn new(
+        engine: Engine,
+        receiver: HubReceiver,
+        callbacks: Arc<Callbacks>,
+        told: ToldEvents,
+        network: Network,
+    ) -> Self {
         Self {
             engine,
             receiver,
             callbacks,
+            told,
             network,
             connections: HashMap::new(),
             deadline: None,
@@ -262,6 +273,7 @@ impl Sender {
             self.act(now);
             let woken = self.release();
             if self.engine.is_finished() {
+                self.told.finish(&self.callbacks);
                 return Ok(());
             }
             if woken && !self.engine.has_in_flight() {
@@ -390,6 +402,7 @@ impl Sender {
                     Action::HangUp { conn } => self.hang_up(conn),
                     Action::Complete(batch) => self.callbacks.run(move || batch.run()),
                     Action::Answer(promise) => self.callbacks.run_in_turn(move || promise.fulfil()),
+                    Action::Tell(event) => self.told.tell(&self.callbacks, event),
                 }
             }
             // All transmits of a connection together, and at once instead of when the poller says so: there nearly

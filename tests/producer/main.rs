@@ -16,6 +16,7 @@ mod close;
 mod compression;
 mod discovery;
 mod drop;
+mod events;
 mod faults;
 mod flush;
 mod handles;

@@ -26,7 +26,7 @@ use super::{
     sabotage::Sabotage,
 };
 use crate::{
-    DeliveryError, ErrorCode, Headers, ProducerConfig, RecordMetadata, TransactionError,
+    DeliveryError, ErrorCode, Headers, ProducerConfig, ProducerEvent, RecordMetadata, TransactionError,
     config::Settings,
     engine::{Action, CompletedBatch, ConnId, Engine, Random, Transmit},
     error::{SendError, SendErrorKind},
@@ -96,6 +96,8 @@ pub(super) struct World {
     flushes: Vec<(usize, Awaited)>,
     topics_used: BTreeMap<&'static str, Duration>,
     unsettled: usize,
+    /// Events, in order.
+    pub(super) heard: Vec<ProducerEvent>,
     /// For the sabotage that writes a batch into the memory of another.
     last_body: Arc<Vec<u8>>,
     /// For the sabotage that gives memory back before its time.
@@ -256,6 +258,7 @@ impl World {
         for (name, value) in SETTINGS.iter().chain(set) {
             config = config.set(name, value);
         }
+        let config = config.event_listener(|_| {});
         let settings = Arc::new(config.resolve().expect("the simulation's settings are right"));
         let (hub, receiver) = Hub::new(
             HubConfig {
@@ -310,6 +313,7 @@ impl World {
             flushes: Vec::new(),
             topics_used: BTreeMap::new(),
             unsettled: 0,
+            heard: Vec::new(),
             last_body: Arc::default(),
             released_early: 0,
             turns: 0,
@@ -584,6 +588,10 @@ impl World {
                 Some(Sabotage::AnswerEarly) => self.run_job(Job::Answer(promise)),
                 _ => self.give(Job::Answer(promise)),
             },
+            Action::Tell(event) => {
+                self.tell(|| format!("event: {event}"));
+                self.heard.push(event);
+            }
         }
     }
 
