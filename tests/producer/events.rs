@@ -126,11 +126,17 @@ fn a_broker_that_wants_a_pause() {
 fn a_leader_that_moves() {
     let world = World::with_brokers(2);
     let diary = Diary::default();
-    let producer = diary.producer(&world, &[("linger.ms", "0")]);
+    let producer = diary.producer(&world, &[("linger.ms", "0"), ("metadata.max.age.ms", "10")]);
+    let several_answers = || {
+        let before = world.request_count(Api::Metadata);
+        assert!(world.wait_for_requests(Api::Metadata, before + 3, LONG));
+    };
     send_to(&producer, 0, "before").get().unwrap();
+    several_answers();
     assert!(!diary.events().iter().any(|event| matches!(event, ProducerEvent::LeaderMoved { .. })));
     world.move_leader("t", 0, 2);
     send_to(&producer, 0, "after").get().unwrap();
+    several_answers();
     producer.close().unwrap();
     let moves: Vec<_> = diary
         .events()
