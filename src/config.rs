@@ -263,6 +263,14 @@ impl ProducerConfig {
         self.set_millis("drop.timeout.ms", timeout)
     }
 
+    // Metrics
+
+    /// Whether metrics are pushed to brokers that ask for them. Default `true`. Property `enable.metrics.push` (KIP-714).
+    #[must_use]
+    pub fn enable_metrics_push(self, enable: bool) -> Self {
+        self.set_to("enable.metrics.push", enable)
+    }
+
     // Transactions
 
     /// A name under which this producer's [transactions](crate::Producer::transaction) survive its restarts. With it the

@@ -76,6 +76,7 @@ mod record;
 #[cfg(feature = "sasl")]
 mod sasl;
 mod serializer;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transaction;
@@ -92,6 +93,8 @@ mod pages {
     mod events {}
     #[doc = include_str!("../docs/security.md")]
     mod security {}
+    #[doc = include_str!("../docs/telemetry.md")]
+    mod telemetry {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
     #[doc = include_str!("../docs/transactions.md")]
@@ -116,5 +119,6 @@ pub use crate::{
     producer::{PartitionInfo, Producer},
     record::{Headers, ProducerRecord, RecordMetadata},
     serializer::{BytesSerializer, Serialized, Serializer},
+    telemetry::{ClientInstanceId, TelemetryError},
     transaction::Transaction,
 };

@@ -24,6 +24,7 @@ use crate::{
     partitioner::TopicPartitions,
     record::{Headers, ProducerRecord, RecordMetadata},
     serializer::{Serialized, Serializer},
+    telemetry::{ClientInstanceId, TelemetryError},
     wire::record::{body_len, size_upper_bound},
 };
 
@@ -249,6 +250,54 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             in_sync_replicas: p.isr.clone(),
         };
         Ok(view.partitions.iter().map(info).collect())
+    }
+
+    /// What brokers call this client when they speak of its metrics (KIP-714). Waits up to `limit` until a broker has
+    /// said so; connects for that if it must. Known once, it is answered at once.
+    ///
+    /// # Errors
+    /// `enable.metrics.push` is off; no broker has given one within `limit`, as those without a receiver for metrics never
+    /// do; the call could not wait: inside a callback, in a forked child, or because the producer has ended.
+    pub fn client_instance_id(&self, limit: Duration) -> Result<ClientInstanceId, TelemetryError> {
+        let Core { settings, sender, creator, .. } = &*self.core;
+        if !settings.metrics_push {
+            return Err(TelemetryError::Disabled);
+        }
+        if let Some(known) = sender.desk.instance() {
+            return known;
+        }
+        if context::inside_callback() {
+            return Err(TelemetryError::InsideCallback);
+        }
+        if context::forked(*creator) {
+            return Err(TelemetryError::Forked { parent: *creator });
+        }
+        sender.desk.wait(deadline(limit)).unwrap_or(Err(TelemetryError::TimedOut { limit }))
+    }
+
+    /// Has a metric of the application's own pushed with those of this producer, to brokers that ask for it (KIP-714).
+    ///
+    /// `name` is a group and a name with a dot between them. Brokers get `shop.queue-depth` as
+    /// `org.apache.kafka.shop.queue.depth`. A metric of the same name is replaced; one that has the name of a metric of
+    /// this producer is not pushed. With `enable.metrics.push=false` nothing happens.
+    ///
+    /// `read` is called before each push on the thread that callbacks run on, under `catch_unwind`, and may be slow; NaN is
+    /// left out. If it owns a clone of this producer it keeps that alive, until
+    /// [`unregister_metric_for_subscription`](Self::unregister_metric_for_subscription).
+    pub fn register_metric_for_subscription(
+        &self,
+        name: &str,
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
+        if self.core.settings.metrics_push {
+            self.core.sender.desk.register(name.to_owned(), Arc::new(read));
+        }
+    }
+
+    /// Takes back what [`register_metric_for_subscription`](Self::register_metric_for_subscription) registered under this
+    /// name. `false`: there was nothing.
+    pub fn unregister_metric_for_subscription(&self, name: &str) -> bool {
+        self.core.sender.desk.unregister(name)
     }
 
     fn accept(

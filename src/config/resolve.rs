@@ -83,6 +83,8 @@ pub(crate) struct Settings {
     /// `client_rack` is not blank if so.
     pub(crate) rack_aware: bool,
     pub(crate) drop_timeout: Duration,
+    /// Whether brokers that ask for metrics get them.
+    pub(crate) metrics_push: bool,
     /// `idempotence` if it is set.
     pub(crate) transactional_id: Option<String>,
     /// Above zero.
@@ -186,6 +188,7 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         partitioner_ignore_keys: values.bool("partitioner.ignore.keys"),
         rack_aware: values.bool("partitioner.rack.aware"),
         drop_timeout: values.duration("drop.timeout.ms"),
+        metrics_push: values.bool("enable.metrics.push"),
         transactional_id: Some(values.text("transactional.id")).filter(|id| !id.is_empty()),
         transaction_timeout: values.duration("transaction.timeout.ms"),
         #[cfg(feature = "tls")]

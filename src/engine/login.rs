@@ -72,7 +72,9 @@ impl Engine {
         let anybody = self.metadata.next_due().is_some_and(|at| at <= now) || self.id_is_due(now);
         let ready = self.accumulator.ready_nodes(now);
         for node in due {
-            if (anybody || ready.contains(&node))
+            let metrics =
+                self.brokers.nodes.get(&node).is_some_and(|broker| self.has_metrics_for(now, &broker.link));
+            if (anybody || metrics || ready.contains(&node))
                 && let Err((_, reason)) = self.begin_login(now, node)
             {
                 self.negotiate_anew(now, node, &reason);

@@ -12,7 +12,8 @@
 //!  handle_received -> broker (frames, correlation) ---+----+--- answers -> verdict
 //! ```
 //!
-//! The rooms beside this file do not know each other; this file, `produce.rs` and `transact.rs` bring them together.
+//! The rooms beside this file do not know each other; this file, `produce.rs`, `transact.rs`, `login.rs` and `push.rs` bring
+//! them together.
 
 mod accumulator;
 mod backoff;
@@ -22,8 +23,10 @@ mod completion;
 mod login;
 mod metadata;
 mod produce;
+mod push;
 #[cfg(test)]
 mod sim;
+mod telemetry;
 mod transact;
 mod transactions;
 mod verdict;
@@ -39,6 +42,7 @@ use self::{
     backoff::Backoff,
     broker::{Brokers, InFlight, Link, Overdue, Versions},
     metadata::{Leadership, Metadata},
+    telemetry::Telemetry,
     transactions::{Ask, Transactions},
 };
 pub(crate) use self::{broker::ConnId, completion::CompletedBatch};
@@ -47,6 +51,7 @@ use crate::{
     error::{DeliveryCause, DeliveryError, ErrorCode},
     event::ProducerEvent,
     handoff::{Cells, Chunk, Hub, Level, Promise, Settling, TopicId},
+    telemetry::ClientInstanceId,
     wire::{
         api::ApiKey,
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
@@ -75,6 +80,10 @@ pub(crate) enum Action {
     Answer(Promise),
     /// Tell whoever listens, on the callback thread. There is somebody.
     Tell(ProducerEvent),
+    /// Read everything that is measured: `handle_reading` takes it.
+    ReadMetrics,
+    /// Tell whoever waits for it what brokers call this client.
+    Introduce(ClientInstanceId),
 }
 
 /// How a connection ended or failed to come about, as far as that says something about the next one.
@@ -135,6 +144,8 @@ pub(crate) struct Engine {
     /// The first record that failed since this was last looked at, for the transaction that it belongs to; and whether one
     /// of those that did was numbered.
     spoiled: Option<(DeliveryError, bool)>,
+    /// `Some` if metrics are pushed to brokers that ask for them.
+    telemetry: Option<Telemetry>,
     /// Until when a close waits for the end of a transaction. After that the coordinator will abort it by itself.
     transaction_ends_by: Option<Instant>,
     /// Callers wait for memory.
@@ -162,6 +173,10 @@ enum Purpose {
     InitProducerId,
     Transaction(Ask),
     Produce(Vec<Sent>),
+    /// For metrics.
+    Subscribe,
+    /// Of metrics.
+    Push,
 }
 
 /// A batch as it was named in its request: an answer is read by these names, whatever metadata says by then.
@@ -223,6 +238,7 @@ impl Engine {
             no_id_because: None,
             transactions: settings.transactional_id.as_ref().map(|_| Transactions::new()),
             spoiled: None,
+            telemetry: settings.metrics_push.then(|| Telemetry::new(now)),
             transaction_ends_by: None,
             pressed: false,
             actions: VecDeque::new(),
@@ -413,7 +429,8 @@ impl Engine {
         let transaction_is_due = transaction.is_some() && transaction_at.is_none_or(|at| at <= now);
         let wants_any_broker = self.metadata.next_due().is_some_and(|at| at <= now)
             || self.id_is_due(now)
-            || (transaction_is_due && coordinator.is_none());
+            || (transaction_is_due && coordinator.is_none())
+            || self.metrics_want_a_broker(now);
         let id = match self.producer_id {
             ProducerId::Wanted { not_before, .. } if self.has_use_for_an_id() => Some(not_before),
             _ => None,
@@ -422,7 +439,8 @@ impl Engine {
         let brokers = self.brokers.nodes.iter().filter_map(|(node, broker)| {
             let wanted = ready.contains(node)
                 || (wants_any_broker && broker.listed)
-                || (transaction_is_due && coordinator == Some(*node));
+                || (transaction_is_due && coordinator == Some(*node))
+                || self.has_metrics_for(now, &broker.link);
             let retry = if matches!(broker.link, Link::Down) { broker.retry_at } else { None };
             wanted.then_some([retry, broker.throttled_until])
         });
@@ -435,6 +453,7 @@ impl Engine {
             brokers,
             transaction_at,
             self.transaction_ends_by.filter(|_| self.closing),
+            self.telemetry.as_ref().and_then(Telemetry::next_due),
         ]
         .into_iter()
         .flatten()
@@ -474,7 +493,15 @@ impl Engine {
 
     /// A close was asked for, and nothing is left to do.
     pub(crate) fn is_finished(&self) -> bool {
-        self.closed || (self.closing && self.accumulator.unsettled() == 0 && self.has_no_open_transaction())
+        self.closed || (self.is_drained() && self.has_said_farewell())
+    }
+
+    fn is_drained(&self) -> bool {
+        self.closing && self.accumulator.unsettled() == 0 && self.has_no_open_transaction()
+    }
+
+    fn has_said_farewell(&self) -> bool {
+        self.telemetry.as_ref().is_none_or(|telemetry| telemetry.has_said_farewell(self.now))
     }
 
     // ---- the work of a turn
@@ -496,6 +523,7 @@ impl Engine {
         self.transact(now);
         self.send_ready(now);
         self.give_up_doomed(now);
+        self.push_metrics(now);
         while let Some(promise) = self.accumulator.pop_flushed() {
             self.actions.push_back(Action::Answer(promise));
         }
@@ -660,6 +688,8 @@ impl Engine {
                 Purpose::InitProducerId => self.id_answered(now, node, request.version, body),
                 Purpose::Transaction(ask) => self.transaction_answered(now, node, request.version, body, ask),
                 Purpose::Produce(sent) => self.produce_answered(now, node, request.version, body, sent),
+                Purpose::Subscribe => self.subscription_answered(now, request.version, body),
+                Purpose::Push => self.push_answered(now, request.version, body),
             },
         };
         if let Err((purpose, cause)) = result {
@@ -803,6 +833,7 @@ impl Engine {
             }
             Purpose::Transaction(ask) => self.transaction_unanswered(now, &ask),
             Purpose::Produce(sent) => self.produce_unanswered(now, node, sent, cause),
+            Purpose::Subscribe | Purpose::Push => self.metrics_lost(now),
         }
     }
 

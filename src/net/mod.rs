@@ -14,6 +14,7 @@ mod dial;
 mod events;
 #[cfg(feature = "sasl")]
 mod login;
+mod readings;
 #[cfg(feature = "tls")]
 mod tls;
 mod token;
@@ -37,6 +38,7 @@ use self::{
     connection::{Connection, Security},
     dial::{Dialer, Outcome, Peer, SocketOptions, system_lookup},
     events::Events as ToldEvents,
+    readings::Readings,
     token::{WAKER, token},
 };
 use crate::{
@@ -47,11 +49,14 @@ use crate::{
         Awaited, Bell, CallbackScope, Command, End, Hub, HubConfig, HubReceiver, LANES, Level, Promise,
         fail_here, sync::Mutex,
     },
+    telemetry::{Desk, Sample},
 };
 
 /// The sender thread, for whoever ends it.
 pub(crate) struct SenderThread {
     pub(crate) hub: Arc<Hub>,
+    /// Where callers meet the metrics that are pushed.
+    pub(crate) desk: Arc<Desk>,
     thread: Mutex<Option<JoinHandle<()>>>,
     settled: Awaited,
     ended: Awaited,
@@ -100,6 +105,7 @@ pub(crate) fn start(
         linger: settings.linger,
         ring_threshold: RING_THRESHOLD,
     };
+    let desk = Arc::new(Desk::new(Box::new(Ringer(Arc::clone(&waker)))));
     let (hub, receiver) = Hub::new(config, Box::new(Ringer(waker)));
     if settings.transactional_id.is_some() {
         hub.bar_records();
@@ -111,7 +117,7 @@ pub(crate) fn start(
     let (promise_settled, settled) = Promise::new();
     let (promise_ended, ended) = Promise::new();
     let thread = thread::Builder::new().name(format!("kafka-producer-network-thread | {client_id}")).spawn({
-        let (hub, callbacks) = (Arc::clone(&hub), Arc::clone(&callbacks));
+        let (hub, callbacks, desk) = (Arc::clone(&hub), Arc::clone(&callbacks), Arc::clone(&desk));
         move || {
             let new = || {
                 let network = Network {
@@ -123,12 +129,14 @@ pub(crate) fn start(
                     abort_on_hang_up: settings.acks != 0,
                 };
                 let told = ToldEvents::new(&settings.event_listeners);
+                let readings = Readings::new(Arc::clone(&desk));
                 let engine = Engine::new(settings, Arc::clone(&hub), seed, read_clock());
-                Sender::new(engine, receiver, Arc::clone(&callbacks), told, network)
+                Sender::new(engine, receiver, Arc::clone(&callbacks), told, readings, network)
             };
             live_and_die(new, &hub);
             promise_settled.fulfil();
             callbacks.finish();
+            desk.end();
             {
                 // What waits for this thread would wait for itself, as in a callback.
                 let _scope = CallbackScope::enter();
@@ -139,7 +147,7 @@ pub(crate) fn start(
     });
     // The callbacks hold the hub and the hub holds the callbacks, until they are told that it is over.
     let thread = thread.inspect_err(|_| callbacks.finish())?;
-    Ok(SenderThread { hub, thread: Mutex::new(Some(thread)), settled, ended })
+    Ok(SenderThread { hub, desk, thread: Mutex::new(Some(thread)), settled, ended })
 }
 
 /// Has a place for callbacks to run, also for those of records that never come to the engine.
@@ -214,6 +222,7 @@ struct Sender {
     receiver: HubReceiver,
     callbacks: Arc<Callbacks>,
     told: ToldEvents,
+    readings: Readings,
     network: Network,
     connections: HashMap<ConnId, Connection>,
     /// What the engine said last about when it must be called.
@@ -237,6 +246,7 @@ impl Sender {
         receiver: HubReceiver,
         callbacks: Arc<Callbacks>,
         told: ToldEvents,
+        readings: Readings,
         network: Network,
     ) -> Self {
         Self {
@@ -244,6 +254,7 @@ impl Sender {
             receiver,
             callbacks,
             told,
+            readings,
             network,
             connections: HashMap::new(),
             deadline: None,
@@ -361,6 +372,12 @@ impl Sender {
         for topic in self.receiver.take_wishes() {
             self.engine.handle_wish(now, topic);
         }
+        if self.readings.desk().take_wish() {
+            self.engine.handle_instance_wish(now);
+        }
+        while let Some(reading) = self.readings.poll() {
+            self.engine.handle_reading(now, reading);
+        }
         for (cells, cell) in self.receiver.take_gets() {
             if self.engine.handle_get(now, &cells, cell) {
                 self.waited_for = true;
@@ -375,6 +392,25 @@ impl Sender {
         if forced && let Some((count, first)) = self.engine.handle_forced_close(now) {
             self.hub().note_abandoned(count, first);
         }
+    }
+
+    /// What this producer measures of itself.
+    fn samples(&self) -> Vec<Sample> {
+        let budget = self.hub().budget();
+        [
+            ("buffer-total-bytes", budget.limit()),
+            ("buffer-available-bytes", budget.free()),
+            ("waiting-threads", budget.waiting()),
+            ("connection-count", self.connections.len()),
+        ]
+        .map(|(name, value)| Sample {
+            group: "producer-metrics".to_owned(),
+            name: name.to_owned(),
+            tags: Vec::new(),
+            value: value as f64,
+            is_counter: false,
+        })
+        .into()
     }
 
     /// Does what the engine says until it has nothing more to say.
@@ -403,6 +439,12 @@ impl Sender {
                     Action::Complete(batch) => self.callbacks.run(move || batch.run()),
                     Action::Answer(promise) => self.callbacks.run_in_turn(move || promise.fulfil()),
                     Action::Tell(event) => self.told.tell(&self.callbacks, event),
+                    Action::ReadMetrics => {
+                        if let Some(reading) = self.readings.take(&self.callbacks, self.samples()) {
+                            self.engine.handle_reading(now, reading);
+                        }
+                    }
+                    Action::Introduce(id) => self.readings.desk().introduce(id),
                 }
             }
             // All transmits of a connection together, and at once instead of when the poller says so: there nearly

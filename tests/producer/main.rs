@@ -35,6 +35,7 @@ mod shapes;
 mod sizes;
 mod storms;
 mod streams;
+mod telemetry;
 mod threads;
 mod tls;
 mod transactions;

@@ -35,6 +35,7 @@ use crate::{
         Promise, TransactionCall, TransactionRequest, charge, sync::act_as_thread,
         transaction::TransactionAnswer,
     },
+    telemetry::Reading,
     testing::{
         Injection,
         model::{ClusterModel, ModelConfig, Reaction},
@@ -588,6 +589,12 @@ impl World {
                 Some(Sabotage::AnswerEarly) => self.run_job(Job::Answer(promise)),
                 _ => self.give(Job::Answer(promise)),
             },
+            Action::Introduce(_) => {}
+            Action::ReadMetrics => {
+                let reading = Reading { at: self.now.as_nanos() as u64, since: 0, samples: Vec::new() };
+                let now = self.instant();
+                self.engine().handle_reading(now, reading);
+            }
             Action::Tell(event) => {
                 self.tell(|| format!("event: {event}"));
                 self.heard.push(event);
