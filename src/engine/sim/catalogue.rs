@@ -567,3 +567,19 @@ fn events_are_told_in_the_order_in_which_things_happened() {
     assert_eq!(told, expected);
     world.settle();
 }
+
+/// Brokers ask for metrics, refuse some, and leave others unanswered, while nobody sends anything. What was taken of a counter
+/// is never more than what it came to.
+#[test]
+fn metrics_that_are_pushed_through_troubles_are_never_counted_twice() {
+    let mut world = World::new(6, &[("request.timeout.ms", "500"), ("linger.ms", "0")]);
+    world.warm_up();
+    world.fault(Fault::Error(ErrorCode::UNKNOWN_SUBSCRIPTION_ID).api(Api::PushTelemetry));
+    world.fault(Fault::NeverAnswer.api(Api::PushTelemetry));
+    world.pass(310_000);
+    let pushes = world.cluster.pushes();
+    let told: f64 = pushes.iter().filter_map(|push| push.get("org.apache.kafka.night.age.total")).sum();
+    assert!(pushes.len() > 10, "{}", pushes.len());
+    assert!(told > 300.0 && told <= world.now.as_secs_f64(), "{told} of {:?}", world.now);
+    world.settle();
+}
