@@ -576,7 +576,7 @@ fn metrics_that_are_pushed_through_troubles_are_never_counted_twice() {
     world.warm_up();
     world.fault(Fault::Error(ErrorCode::UNKNOWN_SUBSCRIPTION_ID).api(Api::PushTelemetry));
     world.fault(Fault::NeverAnswer.api(Api::PushTelemetry));
-    world.pass(310_000);
+    world.pass(1_000_000);
     let pushes = world.cluster.pushes();
     let told: f64 = pushes.iter().filter_map(|push| push.get("org.apache.kafka.night.age.total")).sum();
     assert!(pushes.len() > 10, "{}", pushes.len());
