@@ -1,6 +1,5 @@
 //! [`Producer`]: the caller's half of everything.
 
-mod counting;
 mod turns;
 
 use std::{
@@ -13,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use self::{counting::Counting, turns::Turns};
+use self::turns::Turns;
 use crate::{
     config::{ProducerConfig, Settings},
     delivery::DeliveryFuture,
@@ -22,11 +21,12 @@ use crate::{
         TransactionError, TransactionErrorKind, guarded,
     },
     handoff::{Callback, Entry, Hub, Partition, Patience, TransactionCall, context},
-    metrics::{Metrics, Wait},
+    metrics::{self, Metrics, Wait},
     net::{self, SenderThread},
     partitioner::TopicPartitions,
     record::{Headers, ProducerRecord, RecordMetadata},
     serializer::{Serialized, Serializer},
+    telemetry::{ClientInstanceId, TelemetryError},
     wire::record::{body_len, size_upper_bound},
 };
 
@@ -89,7 +89,6 @@ struct Core {
     hub: Arc<Hub>,
     sender: SenderThread,
     turns: Turns,
-    counting: Counting,
     creator: u32,
 }
 
@@ -156,8 +155,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         let sender =
             net::start(Arc::clone(&settings), seed, farewell).map_err(|error| cannot_start(&error))?;
         let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
-        let counting = Counting::new(settings.metrics_shape);
-        let core = Core { settings, hub, sender, turns: Turns::default(), counting, creator };
+        let core = Core { settings, hub, sender, turns: Turns::default(), creator };
         Ok(Self { core: Arc::new(core), key, value })
     }
 
@@ -211,7 +209,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     /// # Errors
     /// The call could not wait: inside a callback, in a forked child, or because the producer has ended.
     pub fn flush(&self) -> Result<(), FlushError> {
-        self.core.counting.timed(Wait::Flush, || self.core.hub.flush(None))
+        self.core.sender.counting.timed(Wait::Flush, || self.core.hub.flush(None))
     }
 
     /// Like [`flush`](Self::flush), but waits no longer than `limit`. The records stay on their way.
@@ -219,7 +217,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     /// # Errors
     /// As [`flush`](Self::flush), and [`FlushError::TimedOut`].
     pub fn flush_timeout(&self, limit: Duration) -> Result<(), FlushError> {
-        self.core.counting.timed(Wait::Flush, || self.core.hub.flush(Some(limit)))
+        self.core.sender.counting.timed(Wait::Flush, || self.core.hub.flush(Some(limit)))
     }
 
     /// Accepts no more records, waits until all are acknowledged or have failed and all callbacks have returned, and ends
@@ -249,7 +247,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     pub fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, SendError> {
         let mut patience = Patience::new(self.core.settings.max_block);
         let view = self.core.hub.topic_view(topic, None, &mut patience);
-        self.core.counting.note_waits(&patience);
+        self.core.sender.counting.note_waits(&patience);
         let (_, view) = view?;
         let info = |p: &crate::handoff::PartitionView| PartitionInfo {
             partition: p.index,
@@ -268,7 +266,55 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     pub fn metrics(&self) -> Metrics {
         let core = &*self.core;
         let numbers = core.sender.numbers(context::forked(core.creator));
-        core.counting.metrics(numbers.as_ref(), &core.hub, &core.settings.client_id)
+        Metrics::new(core.sender.counting.list(numbers.as_ref(), &core.hub, &core.settings.client_id))
+    }
+
+    /// What brokers call this client when they speak of its metrics (KIP-714). Waits up to `limit` until a broker has
+    /// said so; connects for that if it must. Known once, it is answered at once.
+    ///
+    /// # Errors
+    /// `enable.metrics.push` is off; no broker has given one within `limit`, as those without a receiver for metrics never
+    /// do; the call could not wait: inside a callback, in a forked child, or because the producer has ended.
+    pub fn client_instance_id(&self, limit: Duration) -> Result<ClientInstanceId, TelemetryError> {
+        let Core { settings, sender, creator, .. } = &*self.core;
+        if !settings.metrics_push {
+            return Err(TelemetryError::Disabled);
+        }
+        if let Some(known) = sender.desk.instance() {
+            return known;
+        }
+        if context::inside_callback() {
+            return Err(TelemetryError::InsideCallback);
+        }
+        if context::forked(*creator) {
+            return Err(TelemetryError::Forked { parent: *creator });
+        }
+        sender.desk.wait(context::deadline(limit)).unwrap_or(Err(TelemetryError::TimedOut { limit }))
+    }
+
+    /// Has a metric of the application's own pushed with those of this producer, to brokers that ask for it (KIP-714).
+    ///
+    /// `name` is a group and a name with a dot between them. Brokers get `shop.queue-depth` as
+    /// `org.apache.kafka.shop.queue.depth`. A metric of the same name is replaced; one that has the name of a metric of
+    /// this producer is not pushed. With `enable.metrics.push=false` nothing happens.
+    ///
+    /// `read` is called before each push on the thread that callbacks run on, under `catch_unwind`, and may be slow; NaN is
+    /// left out. If it owns a clone of this producer it keeps that alive, until
+    /// [`unregister_metric_for_subscription`](Self::unregister_metric_for_subscription).
+    pub fn register_metric_for_subscription(
+        &self,
+        name: &str,
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
+        if self.core.settings.metrics_push {
+            self.core.sender.desk.register(name.to_owned(), Arc::new(read));
+        }
+    }
+
+    /// Takes back what [`register_metric_for_subscription`](Self::register_metric_for_subscription) registered under this
+    /// name. `false`: there was nothing.
+    pub fn unregister_metric_for_subscription(&self, name: &str) -> bool {
+        self.core.sender.desk.unregister(name)
     }
 
     fn accept(
@@ -376,8 +422,8 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         if !self.is_transactional() {
             return Err(TransactionErrorKind::NotTransactional { call: call.name() }.into());
         }
-        let wait = counting::wait_of(&call);
-        self.core.counting.timed(wait, || self.core.turns.call(&self.core.hub, call, limit))
+        let wait = metrics::wait_of(&call);
+        self.core.sender.counting.timed(wait, || self.core.turns.call(&self.core.hub, call, limit))
     }
 }
 
@@ -390,10 +436,10 @@ impl Core {
         patience: &Patience,
     ) -> Result<DeliveryFuture, SendError> {
         if patience.has_waited() {
-            self.counting.note_waits(patience);
+            self.sender.counting.note_waits(patience);
         }
         taken.inspect_err(|error| {
-            self.counting.note_refusal(error);
+            self.sender.counting.note_refusal(error);
             self.note_refusal(error);
         })
     }

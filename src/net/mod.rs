@@ -11,9 +11,11 @@
 mod callbacks;
 mod connection;
 mod dial;
+mod events;
 mod inquiries;
 #[cfg(feature = "sasl")]
 mod login;
+mod readings;
 #[cfg(feature = "tls")]
 mod tls;
 mod token;
@@ -36,7 +38,9 @@ use self::{
     callbacks::Callbacks,
     connection::{Connection, Security},
     dial::{Dialer, Outcome, Peer, SocketOptions, system_lookup},
+    events::Events as ToldEvents,
     inquiries::Inquiries,
+    readings::Readings,
     token::{WAKER, token},
 };
 use crate::{
@@ -47,14 +51,18 @@ use crate::{
         Awaited, Bell, CallbackScope, Command, End, Hub, HubConfig, HubReceiver, LANES, Level, Promise,
         fail_here, sync::Mutex,
     },
-    metrics::Numbers,
+    metrics::{Counting, Numbers},
+    telemetry::{Desk, Sample},
 };
 
 /// The sender thread, for whoever ends it.
 pub(crate) struct SenderThread {
     pub(crate) hub: Arc<Hub>,
+    /// Where callers meet the metrics that are pushed.
+    pub(crate) desk: Arc<Desk>,
     thread: Mutex<Option<JoinHandle<()>>>,
     inquiries: Arc<Inquiries>,
+    pub(crate) counting: Arc<Counting>,
     settled: Awaited,
     ended: Awaited,
 }
@@ -110,6 +118,8 @@ pub(crate) fn start(
         ring_threshold: RING_THRESHOLD,
     };
     let inquiries = Arc::new(Inquiries::new(Box::new(Ringer(Arc::clone(&waker)))));
+    let desk = Arc::new(Desk::new(Box::new(Ringer(Arc::clone(&waker)))));
+    let counting = Arc::new(Counting::new(settings.metrics_shape));
     let (hub, receiver) = Hub::new(config, Box::new(Ringer(waker)));
     if settings.transactional_id.is_some() {
         hub.bar_records();
@@ -121,8 +131,8 @@ pub(crate) fn start(
     let (promise_settled, settled) = Promise::new();
     let (promise_ended, ended) = Promise::new();
     let thread = thread::Builder::new().name(format!("kafka-producer-network-thread | {client_id}")).spawn({
-        let (hub, callbacks) = (Arc::clone(&hub), Arc::clone(&callbacks));
-        let inquiries = Arc::clone(&inquiries);
+        let (hub, callbacks, desk) = (Arc::clone(&hub), Arc::clone(&callbacks), Arc::clone(&desk));
+        let (inquiries, counting) = (Arc::clone(&inquiries), Arc::clone(&counting));
         move || {
             let new = || {
                 let network = Network {
@@ -133,12 +143,20 @@ pub(crate) fn start(
                     logins,
                     abort_on_hang_up: settings.acks != 0,
                 };
+                let office = Office {
+                    told: ToldEvents::new(&settings.event_listeners),
+                    readings: Readings::new(Arc::clone(&desk)),
+                    inquiries: Arc::clone(&inquiries),
+                    counting,
+                    client_id: settings.client_id.clone(),
+                };
                 let engine = Engine::new(settings, Arc::clone(&hub), seed, read_clock());
-                Sender::new(engine, receiver, Arc::clone(&callbacks), Arc::clone(&inquiries), network)
+                Sender::new(engine, receiver, Arc::clone(&callbacks), office, network)
             };
             live_and_die(new, &hub, &inquiries);
             promise_settled.fulfil();
             callbacks.finish();
+            desk.end();
             {
                 // What waits for this thread would wait for itself, as in a callback.
                 let _scope = CallbackScope::enter();
@@ -149,7 +167,7 @@ pub(crate) fn start(
     });
     // The callbacks hold the hub and the hub holds the callbacks, until they are told that it is over.
     let thread = thread.inspect_err(|_| callbacks.finish())?;
-    Ok(SenderThread { hub, thread: Mutex::new(Some(thread)), inquiries, settled, ended })
+    Ok(SenderThread { hub, desk, thread: Mutex::new(Some(thread)), inquiries, counting, settled, ended })
 }
 
 /// Has a place for callbacks to run, also for those of records that never come to the engine.
@@ -220,11 +238,20 @@ struct Network {
     abort_on_hang_up: bool,
 }
 
+/// Who is told of what happens, besides those whose records they are.
+struct Office {
+    told: ToldEvents,
+    readings: Readings,
+    inquiries: Arc<Inquiries>,
+    counting: Arc<Counting>,
+    client_id: String,
+}
+
 struct Sender {
     engine: Engine,
     receiver: HubReceiver,
     callbacks: Arc<Callbacks>,
-    inquiries: Arc<Inquiries>,
+    office: Office,
     network: Network,
     connections: HashMap<ConnId, Connection>,
     /// What the engine said last about when it must be called.
@@ -247,14 +274,14 @@ impl Sender {
         engine: Engine,
         receiver: HubReceiver,
         callbacks: Arc<Callbacks>,
-        inquiries: Arc<Inquiries>,
+        office: Office,
         network: Network,
     ) -> Self {
         Self {
             engine,
             receiver,
             callbacks,
-            inquiries,
+            office,
             network,
             connections: HashMap::new(),
             deadline: None,
@@ -287,8 +314,9 @@ impl Sender {
             }
             self.act(now);
             let woken = self.release();
-            self.inquiries.answer(|| self.engine.numbers(now));
+            self.office.inquiries.answer(|| self.engine.numbers(now));
             if self.engine.is_finished() {
+                self.office.told.finish(&self.callbacks);
                 return Ok(());
             }
             if woken && !self.engine.has_in_flight() {
@@ -378,6 +406,12 @@ impl Sender {
         for topic in self.receiver.take_wishes() {
             self.engine.handle_wish(now, topic);
         }
+        if self.office.readings.desk().take_wish() {
+            self.engine.handle_instance_wish(now);
+        }
+        while let Some(reading) = self.office.readings.poll() {
+            self.engine.handle_reading(now, reading);
+        }
         for (cells, cell) in self.receiver.take_gets() {
             if self.engine.handle_get(now, &cells, cell) {
                 self.waited_for = true;
@@ -392,6 +426,14 @@ impl Sender {
         if forced && let Some((count, first)) = self.engine.handle_forced_close(now) {
             self.hub().note_abandoned(count, first);
         }
+    }
+
+    /// What this producer measures of itself.
+    fn samples(&mut self, now: Instant) -> Vec<Sample> {
+        let numbers = self.engine.numbers(now);
+        let office = &self.office;
+        let metrics = office.counting.list(Some(&numbers), self.receiver.hub(), &office.client_id);
+        metrics.iter().map(Sample::of).collect()
     }
 
     /// Does what the engine says until it has nothing more to say.
@@ -419,6 +461,14 @@ impl Sender {
                     Action::HangUp { conn } => self.hang_up(conn),
                     Action::Complete(batch) => self.callbacks.run(move || batch.run()),
                     Action::Answer(promise) => self.callbacks.run_in_turn(move || promise.fulfil()),
+                    Action::Tell(event) => self.office.told.tell(&self.callbacks, event),
+                    Action::ReadMetrics => {
+                        let samples = self.samples(now);
+                        if let Some(reading) = self.office.readings.take(&self.callbacks, samples) {
+                            self.engine.handle_reading(now, reading);
+                        }
+                    }
+                    Action::Introduce(id) => self.office.readings.desk().introduce(id),
                 }
             }
             // All transmits of a connection together, and at once instead of when the poller says so: there nearly
