@@ -6,6 +6,7 @@ use std::{
     borrow::Cow,
     fmt,
     hash::{BuildHasher, RandomState},
+    io,
     net::ToSocketAddrs,
     panic::{RefUnwindSafe, UnwindSafe},
     sync::Arc,
@@ -75,6 +76,9 @@ pub struct Producer<K: ?Sized = [u8], V: ?Sized = [u8]> {
     key: Encoding<K>,
     value: Encoding<V>,
 }
+
+/// What the far end calls last of all.
+pub(crate) type Farewell = Box<dyn FnOnce() + Send>;
 
 /// How a producer's keys or values become bytes.
 enum Encoding<T: ?Sized> {
@@ -148,15 +152,38 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             resolve_bootstrap(&settings)?;
         }
         let seed = RandomState::new().hash_one(std::process::id());
+        Self::over(settings, key, value, |settings, farewell| net::start(settings, seed, farewell))
+    }
+
+    /// The caller's half, over whatever far end `start` starts.
+    fn over(
+        settings: Arc<Settings>,
+        key: Encoding<K>,
+        value: Encoding<V>,
+        start: impl FnOnce(Arc<Settings>, Farewell) -> io::Result<SenderThread>,
+    ) -> Result<Self, ConfigError> {
         let farewell = {
             let settings = Arc::clone(&settings);
-            move || close_user_code(&settings)
+            Box::new(move || close_user_code(&settings))
         };
-        let sender =
-            net::start(Arc::clone(&settings), seed, farewell).map_err(|error| cannot_start(&error))?;
+        let sender = start(Arc::clone(&settings), farewell).map_err(|error| cannot_start(&error))?;
         let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
         let core = Core { settings, hub, sender, turns: Turns::default(), creator };
         Ok(Self { core: Arc::new(core), key, value })
+    }
+
+    /// A producer over a far end that is no network, which needs no `bootstrap.servers`.
+    #[cfg(feature = "testing")]
+    pub(crate) fn mocked(
+        config: ProducerConfig,
+        key: impl Serializer<K> + 'static,
+        value: impl Serializer<V> + 'static,
+        start: impl FnOnce(Arc<Settings>, Farewell) -> io::Result<SenderThread>,
+    ) -> Result<Self, ConfigError> {
+        let settings = Arc::new(config.resolve()?);
+        let (key, value) =
+            (Encoding::Serializer(Arc::new(key) as _), Encoding::Serializer(Arc::new(value) as _));
+        Self::over(settings, key, value, start)
     }
 
     /// Takes a record to be sent. Waits for the topic's metadata and for room in `buffer.memory` if it must, no longer

@@ -34,12 +34,11 @@ use mio::{Events, Poll, Waker};
 
 #[cfg(feature = "sasl")]
 use self::login::Logins;
+pub(crate) use self::{callbacks::Callbacks, inquiries::Inquiries};
 use self::{
-    callbacks::Callbacks,
     connection::{Connection, Security},
     dial::{Dialer, Outcome, Peer, SocketOptions, system_lookup},
     events::Events as ToldEvents,
-    inquiries::Inquiries,
     readings::Readings,
     token::{WAKER, token},
 };
@@ -108,6 +107,54 @@ pub(crate) fn start(
     #[cfg(feature = "sasl")]
     let logins = Logins::new(Arc::clone(&waker));
     let dialer = Dialer::new(poll.registry().try_clone()?, Arc::clone(&waker), sockets, system_lookup);
+    let bell = move || Box::new(Ringer(Arc::clone(&waker))) as Box<dyn Bell>;
+    launch(Arc::clone(&settings), bell, farewell, move |parts| {
+        let network = Network {
+            poll,
+            dialer,
+            security: Security::of(&settings),
+            #[cfg(feature = "sasl")]
+            logins,
+            abort_on_hang_up: settings.acks != 0,
+        };
+        let office = Office {
+            told: ToldEvents::new(&settings.event_listeners),
+            readings: Readings::new(parts.desk),
+            inquiries: parts.inquiries,
+            counting: parts.counting,
+            client_id: settings.client_id.clone(),
+        };
+        let hub = Arc::clone(parts.receiver.hub());
+        let engine = Engine::new(settings, hub, seed, read_clock());
+        Sender::new(engine, parts.receiver, parts.callbacks, office, network)
+    })
+}
+
+/// What takes from a hub what callers put in, on a thread of its own.
+pub(crate) trait FarEnd {
+    /// Until it was told to close and everything that was accepted is done. Fails if the system does not let it go on.
+    fn run(&mut self) -> io::Result<()>;
+
+    /// What it has counted, after the last turn.
+    fn last_numbers(&mut self) -> Numbers;
+}
+
+/// What a far end is made of.
+pub(crate) struct Parts {
+    pub(crate) receiver: HubReceiver,
+    pub(crate) callbacks: Arc<Callbacks>,
+    pub(crate) inquiries: Arc<Inquiries>,
+    pub(crate) counting: Arc<Counting>,
+    pub(crate) desk: Arc<Desk>,
+}
+
+/// Starts a hub and the thread at its far end, as [`start`] says. `bell` makes what wakes that thread.
+pub(crate) fn launch<F: FarEnd>(
+    settings: Arc<Settings>,
+    bell: impl Fn() -> Box<dyn Bell>,
+    farewell: impl FnOnce() + Send + 'static,
+    new: impl FnOnce(Parts) -> F + Send + 'static,
+) -> io::Result<SenderThread> {
     let chunks = (settings.buffer_memory / SHARE_OF_CHUNKS / CHUNK_BYTES).min(CHANNEL_CAPACITY);
     let config = HubConfig {
         buffer_memory: settings.buffer_memory,
@@ -117,10 +164,10 @@ pub(crate) fn start(
         linger: settings.linger,
         ring_threshold: RING_THRESHOLD,
     };
-    let inquiries = Arc::new(Inquiries::new(Box::new(Ringer(Arc::clone(&waker)))));
-    let desk = Arc::new(Desk::new(Box::new(Ringer(Arc::clone(&waker)))));
+    let inquiries = Arc::new(Inquiries::new(bell()));
+    let desk = Arc::new(Desk::new(bell()));
     let counting = Arc::new(Counting::new(settings.metrics_shape));
-    let (hub, receiver) = Hub::new(config, Box::new(Ringer(waker)));
+    let (hub, receiver) = Hub::new(config, bell());
     if settings.transactional_id.is_some() {
         hub.bar_records();
     }
@@ -134,26 +181,14 @@ pub(crate) fn start(
         let (hub, callbacks, desk) = (Arc::clone(&hub), Arc::clone(&callbacks), Arc::clone(&desk));
         let (inquiries, counting) = (Arc::clone(&inquiries), Arc::clone(&counting));
         move || {
-            let new = || {
-                let network = Network {
-                    poll,
-                    dialer,
-                    security: Security::of(&settings),
-                    #[cfg(feature = "sasl")]
-                    logins,
-                    abort_on_hang_up: settings.acks != 0,
-                };
-                let office = Office {
-                    told: ToldEvents::new(&settings.event_listeners),
-                    readings: Readings::new(Arc::clone(&desk)),
-                    inquiries: Arc::clone(&inquiries),
-                    counting,
-                    client_id: settings.client_id.clone(),
-                };
-                let engine = Engine::new(settings, Arc::clone(&hub), seed, read_clock());
-                Sender::new(engine, receiver, Arc::clone(&callbacks), office, network)
+            let parts = Parts {
+                receiver,
+                callbacks: Arc::clone(&callbacks),
+                inquiries: Arc::clone(&inquiries),
+                counting,
+                desk: Arc::clone(&desk),
             };
-            live_and_die(new, &hub, &inquiries);
+            live_and_die(move || new(parts), &hub, &inquiries);
             promise_settled.fulfil();
             callbacks.finish();
             desk.end();
@@ -186,7 +221,7 @@ fn start_callbacks(client_id: &str, hub: &Arc<Hub>) -> Arc<Callbacks> {
     callbacks
 }
 
-fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub, inquiries: &Inquiries) {
+fn live_and_die<F: FarEnd>(new: impl FnOnce() -> F, hub: &Hub, inquiries: &Inquiries) {
     let mut sender = None;
     let life = catch_unwind(AssertUnwindSafe(|| sender.insert(new()).run()));
     let end = match life {
@@ -200,7 +235,7 @@ fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub, inquiries: &Inquiries) 
     // First the hub, so that nothing is accepted any more and everything that fails from here on knows why; then the
     // engine, whose records fail as they are dropped. The callbacks of both are left to whoever comes after.
     hub.die(end);
-    inquiries.end(sender.as_mut().map(|sender| sender.engine.last_numbers(read_clock())));
+    inquiries.end(sender.as_mut().map(FarEnd::last_numbers));
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(sender))) {
         log::error!("the end of the sender thread panicked: {}", panic_text(&*panic));
     }
@@ -269,36 +304,7 @@ struct Sender {
     buffer: Box<[u8]>,
 }
 
-impl Sender {
-    fn new(
-        engine: Engine,
-        receiver: HubReceiver,
-        callbacks: Arc<Callbacks>,
-        office: Office,
-        network: Network,
-    ) -> Self {
-        Self {
-            engine,
-            receiver,
-            callbacks,
-            office,
-            network,
-            connections: HashMap::new(),
-            deadline: None,
-            next_steal: read_clock(),
-            waited_for: false,
-            pressed: false,
-            unwritten: Vec::new(),
-            unread: Vec::new(),
-            buffer: vec![0; READ_BUFFER].into(),
-        }
-    }
-
-    fn hub(&self) -> &Hub {
-        self.receiver.hub()
-    }
-
-    /// Until the engine has finished after a close. Fails if the system does not let it wait.
+impl FarEnd for Sender {
     fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut slept = None;
@@ -334,6 +340,40 @@ impl Sender {
             slept = Some((now, read_clock()));
             self.sleep(now, &mut events)?;
         }
+    }
+
+    fn last_numbers(&mut self) -> Numbers {
+        self.engine.last_numbers(read_clock())
+    }
+}
+
+impl Sender {
+    fn new(
+        engine: Engine,
+        receiver: HubReceiver,
+        callbacks: Arc<Callbacks>,
+        office: Office,
+        network: Network,
+    ) -> Self {
+        Self {
+            engine,
+            receiver,
+            callbacks,
+            office,
+            network,
+            connections: HashMap::new(),
+            deadline: None,
+            next_steal: read_clock(),
+            waited_for: false,
+            pressed: false,
+            unwritten: Vec::new(),
+            unread: Vec::new(),
+            buffer: vec![0; READ_BUFFER].into(),
+        }
+    }
+
+    fn hub(&self) -> &Hub {
+        self.receiver.hub()
     }
 
     /// What the network has brought.

@@ -30,6 +30,7 @@ mod cluster;
 mod fault;
 mod inflate;
 mod log;
+mod mock;
 pub(crate) mod model;
 #[cfg(test)]
 mod probe;
@@ -39,6 +40,7 @@ mod telemetry;
 pub use self::{
     cluster::{Cluster, ClusterBuilder},
     fault::{Fault, Injection},
+    mock::{MockCall, MockOffsets, MockProducer, MockProducerBuilder},
     record::{Batch, Record},
     telemetry::{Push, PushedMetric, Subscription},
 };

@@ -25,6 +25,7 @@ mod hostile;
 mod interceptors;
 mod memory;
 mod metrics;
+mod mock;
 mod partitions;
 mod peers;
 #[path = "../pki/mod.rs"]
