@@ -85,7 +85,8 @@ impl Cluster {
         self.shared.lock().model.create_topic(name, partitions);
     }
 
-    /// Deletes a topic with its records. Created again it has another id.
+    /// Deletes a topic with its records. Created again it has another id; that happens as soon as a producer asks for it,
+    /// unless the builder said `auto_create_topics(false)`.
     #[track_caller]
     pub fn delete_topic(&self, name: &str) {
         self.shared.lock().model.delete_topic(name);
