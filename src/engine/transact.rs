@@ -372,6 +372,7 @@ impl Engine {
                     return Err(Refusal::Nonsense(nonsense));
                 }
                 transactions.identified(identity, version >= FIRST_WITH_BUMPS, second);
+                self.tell_identity(identity);
             }
             (Ask::AddPartitions(places), Heard::Partitions(answer)) => {
                 let partitions =
