@@ -86,14 +86,24 @@ mod wire;
 mod pages {
     #[doc = include_str!("../README.md")]
     mod readme {}
+    #[doc = include_str!("../docs/batching.md")]
+    mod batching {}
     #[doc = include_str!("../docs/errors.md")]
     mod errors {}
+    #[doc = include_str!("../docs/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../docs/guarantees.md")]
+    mod guarantees {}
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}
     #[doc = include_str!("../docs/partitioning.md")]
     mod partitioning {}
+    #[doc = include_str!("../docs/performance.md")]
+    mod performance {}
     #[doc = include_str!("../docs/security.md")]
     mod security {}
+    #[doc = include_str!("../docs/sending.md")]
+    mod sending {}
     #[doc = include_str!("../docs/serializers.md")]
     mod serializers {}
     #[doc = include_str!("../docs/testing.md")]
