@@ -53,6 +53,7 @@
 //! Brokers from Kafka 2.1 to 4.4. The oldest compiler is in `rust-version`; raising it is a minor release.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(feature = "tls", feature = "sasl"))]
 mod base64;
