@@ -48,6 +48,18 @@ fn the_book_has_every_page_and_every_picture() {
 }
 
 #[test]
+fn what_pages_show_in_rust_is_compiled() {
+    let library = read(&root().join("src/lib.rs"));
+    let left_out: Vec<_> = pages()
+        .into_iter()
+        .filter(|page| read(page).lines().any(|line| line.trim_start().starts_with("```rust")))
+        .map(|page| page.strip_prefix(root()).expect("pages lie below the root").to_owned())
+        .filter(|page| !library.contains(&format!("include_str!(\"../{}\")", page.display())))
+        .collect();
+    assert!(left_out.is_empty(), "`mod pages` in src/lib.rs does not include {left_out:?}");
+}
+
+#[test]
 fn every_kind_of_error_has_its_row() {
     let errors = read(&root().join("docs/errors.md"));
     let source = read(&root().join("src/error.rs"));
