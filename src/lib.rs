@@ -61,6 +61,7 @@ mod config;
 mod delivery;
 mod engine;
 mod error;
+mod event;
 #[cfg(all(feature = "testing", any(test, fuzzing)))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -77,6 +78,7 @@ mod record;
 #[cfg(feature = "sasl")]
 mod sasl;
 mod serializer;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transaction;
@@ -91,6 +93,8 @@ mod pages {
     mod batching {}
     #[doc = include_str!("../docs/errors.md")]
     mod errors {}
+    #[doc = include_str!("../docs/events.md")]
+    mod events {}
     #[doc = include_str!("../docs/getting-started.md")]
     mod getting_started {}
     #[doc = include_str!("../docs/guarantees.md")]
@@ -107,6 +111,8 @@ mod pages {
     mod sending {}
     #[doc = include_str!("../docs/serializers.md")]
     mod serializers {}
+    #[doc = include_str!("../docs/telemetry.md")]
+    mod telemetry {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
     #[doc = include_str!("../docs/transactions.md")]
@@ -124,6 +130,7 @@ pub use crate::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,
         SendErrorKind, TransactionError, TransactionErrorKind,
     },
+    event::ProducerEvent,
     interceptor::ProducerInterceptor,
     metrics::{Metric, MetricKind, Metrics},
     offsets::{ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition},
@@ -135,5 +142,6 @@ pub use crate::{
         LongSerializer, Serialized, Serializer, ShortSerializer, StringSerializer, UuidSerializer,
         VoidSerializer,
     },
+    telemetry::{ClientInstanceId, TelemetryError},
     transaction::Transaction,
 };

@@ -1,5 +1,5 @@
-//! The documents: their links and pictures lead somewhere, the book's table of contents has every page, `docs/errors.md` knows every error there is and tells the truth about it, and
-//! `docs/faults.md` names tests that exist.
+//! The documents: their links and pictures lead somewhere, the book has every page, `docs/errors.md` knows every error
+//! there is and tells the truth about it, and `docs/faults.md` names tests that exist.
 //! The examples in them are compiled and run as documentation tests (`src/lib.rs`).
 
 use std::{
@@ -53,8 +53,8 @@ fn what_pages_show_in_rust_is_compiled() {
     let left_out: Vec<_> = pages()
         .into_iter()
         .filter(|page| read(page).lines().any(|line| line.trim_start().starts_with("```rust")))
-        .map(|page| page.strip_prefix(root()).expect("pages lie below the root").to_owned())
-        .filter(|page| !library.contains(&format!("include_str!(\"../{}\")", page.display())))
+        .map(|page| page.strip_prefix(root()).expect("pages lie below the root").display().to_string())
+        .filter(|page| !library.contains(&format!("include_str!(\"../{}\")", page.replace('\\', "/"))))
         .collect();
     assert!(left_out.is_empty(), "`mod pages` in src/lib.rs does not include {left_out:?}");
 }
