@@ -30,6 +30,20 @@ use crate::{
 /// records share one allocation of 4 KiB, which is kept as long as one of them is. A thread keeps the one that it has
 /// dropped a handle of last, until it sends the next record or ends.
 ///
+/// ```
+/// use kafka_producer::{Producer, ProducerConfig, ProducerRecord};
+/// # let cluster = kafka_producer::testing::Cluster::builder().topic("orders", 1).start()?;
+/// # let producer = Producer::new(ProducerConfig::new(&cluster.bootstrap()))?;
+///
+/// let delivery = producer.send(ProducerRecord::new("orders", "42 apples"))?;
+/// if delivery.try_get().is_none() {
+///     println!("still on its way");
+/// }
+/// println!("{}", delivery.get()?); // waits
+/// assert!(delivery.is_done());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Every handle gets an answer: at the latest when `delivery.timeout.ms` has passed, when the producer is closed, or
 /// when its sender thread ends. A record's callback has returned before its handle has the answer: handles of records
 /// with callbacks wait for these and for all callbacks before them, so with slow ones their answers come later than

@@ -32,6 +32,19 @@ pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
 /// A record was refused: nothing of it was taken, and it will never be written.
 ///
 /// The caller still holds everything it passed in, because a record only borrows.
+///
+/// ```
+/// use kafka_producer::{Producer, ProducerConfig, ProducerRecord, SendErrorKind};
+/// # let cluster = kafka_producer::testing::Cluster::builder().topic("orders", 1).start()?;
+/// # let servers = cluster.bootstrap();
+///
+/// let producer = Producer::new(ProducerConfig::new(&servers).max_request_size(1_000))?;
+/// let error = producer.send(ProducerRecord::new("orders", &[0; 5_000])).unwrap_err();
+/// assert!(!error.is_retriable() && !error.is_fatal() && !error.may_have_been_written());
+/// assert!(matches!(error.kind(), SendErrorKind::RecordTooLarge { limit: 1_000, .. }));
+/// println!("{error}"); // names size, limit and setting
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Error)]
 #[error(transparent)]
 pub struct SendError(Box<SendErrorKind>);
@@ -249,6 +262,20 @@ impl From<SendErrorKind> for SendError {
 /// A record was accepted by `send`, and then not acknowledged.
 ///
 /// Cheap to clone: the records of one batch share one error.
+///
+/// ```
+/// use kafka_producer::{ErrorCode, Producer, ProducerConfig, ProducerRecord};
+/// # let cluster = kafka_producer::testing::Cluster::builder().topic("orders", 1).start()?;
+/// # let servers = cluster.bootstrap();
+/// # cluster.fail_next(ErrorCode::TOPIC_AUTHORIZATION_FAILED, 1);
+///
+/// let producer = Producer::new(ProducerConfig::new(&servers))?;
+/// let delivery = producer.send(ProducerRecord::new("orders", "42 apples"))?;
+/// let error = delivery.get().unwrap_err(); // the broker does not let this client write
+/// assert_eq!(error.code(), Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+/// assert!(!error.may_have_been_written()); // it can be sent again, once the right is granted
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct DeliveryError(Arc<DeliveryFailure>);
 
@@ -493,6 +520,15 @@ impl FlushError {
 }
 
 /// The settings do not make a producer: every problem found, not only the first.
+///
+/// ```
+/// use kafka_producer::{Producer, ProducerConfig};
+///
+/// let config = ProducerConfig::new("localhost:9092").set("acks", "2").set("lingr.ms", "5");
+/// let error = Producer::new(config).unwrap_err();
+/// let wrong: Vec<&str> = error.problems().iter().map(|problem| &*problem.name).collect();
+/// assert_eq!(wrong, ["acks", "lingr.ms"]);
+/// ```
 pub struct ConfigError {
     problems: Vec<ConfigProblem>,
 }

@@ -9,6 +9,34 @@ use crate::{
 /// here [`ProducerConfig::interceptor`](crate::ProducerConfig::interceptor).
 ///
 /// A panic in an interceptor is logged and goes no further: the record is sent as if that interceptor were not there.
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+/// use kafka_producer::{
+///     DeliveryError, Headers, Producer, ProducerConfig, ProducerInterceptor, ProducerRecord, RecordMetadata,
+/// };
+/// # let cluster = kafka_producer::testing::Cluster::builder().topic("orders", 1).start()?;
+/// # let servers = cluster.bootstrap();
+///
+/// /// Says where a record comes from, and counts what was acknowledged.
+/// struct Origin(Arc<AtomicU64>);
+///
+/// impl ProducerInterceptor for Origin {
+///     fn on_send(&self, _topic: &str, _partition: Option<i32>, headers: &mut Headers) {
+///         headers.add("origin", Some(b"billing"));
+///     }
+///     fn on_acknowledgement(&self, outcome: Result<&RecordMetadata, &DeliveryError>) {
+///         self.0.fetch_add(u64::from(outcome.is_ok()), Ordering::Relaxed);
+///     }
+/// }
+///
+/// let acknowledged = Arc::new(AtomicU64::new(0));
+/// let config = ProducerConfig::new(&servers).interceptor(Origin(Arc::clone(&acknowledged)));
+/// Producer::new(config)?.send(ProducerRecord::new("orders", "42 apples"))?.get()?;
+/// assert_eq!(acknowledged.load(Ordering::Relaxed), 1);
+/// # assert_eq!(cluster.records("orders")[0].header("origin"), Some(Some(&b"billing"[..])));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait ProducerInterceptor: Send + Sync {
     /// Before serialization, on the thread that calls `send`. Interceptors see what the ones before them added.
     fn on_send(&self, topic: &str, partition: Option<i32>, headers: &mut Headers) {

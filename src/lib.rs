@@ -53,6 +53,7 @@
 //! Brokers from Kafka 2.1 to 4.4. The oldest compiler is in `rust-version`; raising it is a minor release.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(any(feature = "tls", feature = "sasl"))]
 mod base64;
@@ -88,10 +89,16 @@ mod wire;
 mod pages {
     #[doc = include_str!("../README.md")]
     mod readme {}
+    #[doc = include_str!("../docs/batching.md")]
+    mod batching {}
     #[doc = include_str!("../docs/errors.md")]
     mod errors {}
     #[doc = include_str!("../docs/events.md")]
     mod events {}
+    #[doc = include_str!("../docs/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../docs/guarantees.md")]
+    mod guarantees {}
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}
     #[doc = include_str!("../docs/migrating/java.md")]
@@ -104,8 +111,12 @@ mod pages {
     mod migrating_rdkafka {}
     #[doc = include_str!("../docs/partitioning.md")]
     mod partitioning {}
+    #[doc = include_str!("../docs/performance.md")]
+    mod performance {}
     #[doc = include_str!("../docs/security.md")]
     mod security {}
+    #[doc = include_str!("../docs/sending.md")]
+    mod sending {}
     #[doc = include_str!("../docs/serializers.md")]
     mod serializers {}
     #[doc = include_str!("../docs/telemetry.md")]

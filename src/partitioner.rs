@@ -24,6 +24,28 @@ pub struct TopicPartitions<'a> {
 ///
 /// Without one, a record with a key goes to `murmur2(key) mod count` as in Java, and a record without a key to a
 /// partition that the producer keeps for a batch and then changes, preferring those whose brokers are quick (KIP-794).
+///
+/// ```
+/// use kafka_producer::{BoxError, Partitioner, ProducerConfig, TopicPartitions, partition_for_key};
+///
+/// /// By what stands before the colon: `berlin:17` and `berlin:18` belong together.
+/// struct ByTown;
+///
+/// impl Partitioner for ByTown {
+///     fn partition(
+///         &self,
+///         topic: TopicPartitions<'_>,
+///         key: Option<&[u8]>,
+///         _value: Option<&[u8]>,
+///     ) -> Result<i32, BoxError> {
+///         let town = key.and_then(|key| key.split(|byte| *byte == b':').next()).ok_or("a record needs a key")?;
+///         Ok(partition_for_key(town, topic.count))
+///     }
+/// }
+///
+/// let config = ProducerConfig::new("localhost:9092").partitioner(ByTown);
+/// # assert!(config.validate().is_ok());
+/// ```
 pub trait Partitioner: Send + Sync {
     /// The partition for a record. One that does not exist, or an error, makes `send` fail, and nothing is taken.
     fn partition(

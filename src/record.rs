@@ -145,6 +145,20 @@ impl<K: ?Sized, V: ?Sized> fmt::Debug for ProducerRecord<'_, K, V> {
 }
 
 /// The headers of a record: pairs of a name and bytes or nothing, in order; a name may come more than once.
+///
+/// ```
+/// use kafka_producer::{Headers, ProducerRecord};
+///
+/// let mut headers = Headers::new();
+/// headers.add("trace", Some(b"a1"));
+/// headers.add("trace", Some(b"b2"));
+/// headers.add("empty", None);
+/// assert_eq!(headers.last("trace"), Some(Some(&b"b2"[..])));
+/// assert_eq!(headers.last("empty"), Some(None));
+/// assert_eq!(headers.last("missing"), None);
+/// let record = ProducerRecord::new("orders", "42 apples").headers(headers);
+/// # assert_eq!(record.headers_ref().len(), 3);
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     entries: Vec<Header>,
@@ -211,6 +225,19 @@ impl<'k, 'v> FromIterator<(&'k str, Option<&'v [u8]>)> for Headers {
 }
 
 /// Where an acknowledged record lies.
+///
+/// ```
+/// use kafka_producer::{Producer, ProducerConfig, ProducerRecord};
+/// # let cluster = kafka_producer::testing::Cluster::builder().topic("orders", 1).start()?;
+/// # let producer = Producer::new(ProducerConfig::new(&cluster.bootstrap()))?;
+///
+/// let metadata = producer.send(ProducerRecord::new("orders", "42 apples").timestamp(1_700_000_000_000))?.get()?;
+/// assert_eq!((metadata.topic(), metadata.partition(), metadata.offset()), ("orders", 0, 0));
+/// assert_eq!(metadata.timestamp(), 1_700_000_000_000);
+/// assert_eq!(metadata.serialized_key_size(), -1); // no key
+/// assert_eq!(metadata.to_string(), "orders-0@0");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordMetadata {
     pub(crate) topic: Arc<str>,

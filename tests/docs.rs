@@ -1,5 +1,5 @@
-//! The documents: their links lead somewhere, `docs/errors.md` knows every error there is and tells the truth about it, and
-//! `docs/faults.md` names tests that exist.
+//! The documents: their links and pictures lead somewhere, the book has every page, `docs/errors.md` knows every error
+//! there is and tells the truth about it, and `docs/faults.md` names tests that exist.
 //! The examples in them are compiled and run as documentation tests (`src/lib.rs`).
 
 use std::{
@@ -16,7 +16,7 @@ use kafka_producer::{
 #[test]
 fn every_link_leads_somewhere() {
     let pages = pages();
-    assert!(pages.len() >= 5, "README.md and docs/*.md are looked at, not only {pages:?}");
+    assert!(pages.len() >= 15, "README.md and all below docs/ are looked at, not only {pages:?}");
     let mut broken = Vec::new();
     for page in &pages {
         for (line, link) in links(&read(page)) {
@@ -26,6 +26,37 @@ fn every_link_leads_somewhere() {
         }
     }
     assert!(broken.is_empty(), "{} links lead nowhere:\n{}", broken.len(), broken.join("\n"));
+}
+
+/// `docs/SUMMARY.md` is what `mdbook` makes the book of: a page that is not in it is not in the book.
+#[test]
+fn the_book_has_every_page_and_every_picture() {
+    let docs = root().join("docs").canonicalize().expect("there is a folder docs");
+    let linked = |page: &Path| -> BTreeSet<PathBuf> {
+        let folder = page.parent().expect("a page lies in a folder");
+        links(&read(page)).into_iter().filter_map(|(_, link)| folder.join(link).canonicalize().ok()).collect()
+    };
+    let contents = docs.join("SUMMARY.md");
+    let listed = linked(&contents);
+    let pages: BTreeSet<PathBuf> = below(&docs, "md").into_iter().filter(|page| *page != contents).collect();
+    assert_eq!(listed, pages, "docs/SUMMARY.md and the pages below docs/");
+    let shown: BTreeSet<PathBuf> = pages.iter().flat_map(|page| linked(page)).collect();
+    let pictures: BTreeSet<PathBuf> = below(&docs, "svg").into_iter().collect();
+    assert!(pictures.len() >= 5, "only {pictures:?} found");
+    let unused: Vec<_> = pictures.difference(&shown).collect();
+    assert!(unused.is_empty(), "no page below docs/ shows {unused:?}");
+}
+
+#[test]
+fn what_pages_show_in_rust_is_compiled() {
+    let library = read(&root().join("src/lib.rs"));
+    let left_out: Vec<_> = pages()
+        .into_iter()
+        .filter(|page| read(page).lines().any(|line| line.trim_start().starts_with("```rust")))
+        .map(|page| page.strip_prefix(root()).expect("pages lie below the root").display().to_string())
+        .filter(|page| !library.contains(&format!("include_str!(\"../{}\")", page.replace('\\', "/"))))
+        .collect();
+    assert!(left_out.is_empty(), "`mod pages` in src/lib.rs does not include {left_out:?}");
 }
 
 #[test]
@@ -242,18 +273,20 @@ fn read(path: &Path) -> String {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let mut pages = pages_in(&root().join("docs"));
+    let mut pages = below(&root().join("docs"), "md");
     pages.extend(["README.md", "CHANGELOG.md"].map(|page| root().join(page)));
-    pages.sort();
     pages
 }
 
-fn pages_in(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder of documents can be read");
-    let paths = entries.map(|entry| entry.expect("an entry of the folder can be read").path());
-    let (folders, files): (Vec<_>, Vec<_>) = paths.partition(|path| path.is_dir());
-    let pages = files.into_iter().filter(|path| path.extension().is_some_and(|ext| ext == "md"));
-    pages.chain(folders.iter().flat_map(|folder| pages_in(folder))).collect()
+/// The files of a kind in a folder and in those below it.
+fn below(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("cannot read {}: {e}", folder.display()));
+    let mut entries: Vec<_> = entries.map(|entry| entry.expect("an entry can be read").path()).collect();
+    entries.sort();
+    let of_a_kind = |path: &PathBuf| path.extension().is_some_and(|found| found == extension);
+    let (folders, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|path| path.is_dir());
+    let deeper = folders.iter().flat_map(|folder| below(folder, extension));
+    files.into_iter().filter(of_a_kind).chain(deeper).collect()
 }
 
 /// The lines of a page with their numbers, without its blocks of code.

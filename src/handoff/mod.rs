@@ -16,8 +16,8 @@
 //! ```
 //!
 //! A producer has sixteen lanes; a thread always uses the same one. `send` locks its lane, appends the encoded
-//! record to the lane's open chunk, gives out a cell for the handle, and unlocks. A chunk of 32 KiB goes through
-//! the channel as one message. So a record costs no allocation, no message and no wake-up of its own.
+//! record to the lane's open chunk, gives out a cell for the handle, and unlocks. A chunk, of 32 KiB at most,
+//! goes through the channel as one message. So a record costs no allocation, no message and no wake-up of its own.
 //!
 //! Batches, sockets, partitions' leaders, retries are not known here. Above this floor are the engine and its
 //! shell; below it are only the public vocabulary (errors, records) and the wire form of a record.
