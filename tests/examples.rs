@@ -10,18 +10,20 @@ mod lines;
 mod meter;
 
 use std::{
-    env,
+    collections::HashSet,
+    env, fs,
     io::{self, Read, Write},
+    ops::Range,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kafka_producer::{
     ErrorCode, Headers,
-    testing::{Api, Cluster, Record},
+    testing::{Api, Cluster, Fault, Record},
 };
 use serde_json::Value;
 
@@ -147,6 +149,142 @@ fn embed_in_threads_ends_in_order_when_told_to() {
         let account = format!("{sent} accepted = {sent} acknowledged + 0 failed\n");
         assert!(out.stdout.ends_with(&account), "{account} is expected: {out:?}");
     }
+}
+
+// log_shipper
+
+/// Killed after its lines were written and before it heard so: it sends them again, and all that came later.
+#[cfg(unix)]
+#[test]
+fn log_shipper_loses_nothing_when_it_is_killed() {
+    let cluster = cluster(&[("logs", 3)]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = LogFile::new(&folder);
+    log.write(0..500);
+    let mut child = log.ship(&cluster, &["--from-start"]);
+    assert!(cluster.wait_for_records("logs", 500, DEADLINE));
+    // What comes next is sent after the first lines were remembered.
+    cluster.fault(Fault::NeverAnswer.api(Api::Produce));
+    log.write(500..1000);
+    assert!(cluster.wait_for_records("logs", 501, DEADLINE));
+    child.kill().expect("it runs");
+    child.wait().expect("it was killed");
+    cluster.clear_faults();
+    log.write(1000..1100);
+
+    let child = log.ship(&cluster, &[]);
+    wait_until(|| shipped(&cluster).iter().any(|line| line == "1099"));
+    kill("-TERM", &child);
+    finish(child).succeeds();
+    let sent = shipped(&cluster);
+    let mut seen = HashSet::new();
+    let firsts: Vec<_> = sent.iter().filter(|line| seen.insert(*line)).cloned().collect();
+    assert_eq!(firsts, numbers(0..1100));
+    assert!(sent.len() > 1100, "it was killed too late to send anything twice");
+    assert_eq!(sent[..500], numbers(0..500));
+    assert!(!sent[500..].contains(&"499".to_owned()), "it goes on from the place that it remembered");
+    let partitions: Vec<i32> = cluster.records("logs").iter().map(|record| record.partition).collect();
+    assert!(partitions.iter().all(|&partition| partition == partitions[0]), "one file, one partition");
+}
+
+#[cfg(unix)]
+#[test]
+fn log_shipper_follows_rotation_and_truncation() {
+    let cluster = cluster(&[("logs", 1)]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = LogFile::new(&folder);
+    let rotated = folder.path().join("app.log.1");
+    log.write(0..10);
+    let child = log.ship(&cluster, &["--from-start"]);
+    assert!(cluster.wait_for_records("logs", 10, DEADLINE));
+
+    // The writer has the old file open for a while, and ends its last line never.
+    let mut old = fs::OpenOptions::new().append(true).open(&log.path).expect("it is there");
+    fs::rename(&log.path, &rotated).expect("renamed");
+    fs::write(&log.path, "").expect("written");
+    write!(old, "10\n11\n").expect("written");
+    assert!(cluster.wait_for_records("logs", 12, DEADLINE));
+    write!(old, "12").expect("written");
+    log.write(13..20);
+    assert!(cluster.wait_for_records("logs", 20, DEADLINE));
+
+    // Longer than what was there, so that its length does not give it away.
+    let longer: String = (20..100).map(|i| format!("{i}\n")).collect();
+    fs::write(&log.path, longer).expect("written");
+    assert!(cluster.wait_for_records("logs", 100, DEADLINE));
+    kill("-INT", &child);
+    finish(child).succeeds();
+
+    // Nobody looks.
+    log.write(100..110);
+    fs::rename(&log.path, &rotated).expect("renamed");
+    log.write(110..120);
+    let child = log.ship(&cluster, &[]);
+    assert!(cluster.wait_for_records("logs", 120, DEADLINE));
+    kill("-TERM", &child);
+    finish(child).succeeds();
+    assert_eq!(shipped(&cluster), numbers(0..120));
+}
+
+#[cfg(unix)]
+#[test]
+fn log_shipper_begins_at_the_end_and_stops_although_nobody_answers() {
+    let cluster = cluster(&[("logs", 1)]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = LogFile::new(&folder);
+    log.write(0..10);
+    let child = log.ship(&cluster, &[]);
+    let memory = folder.path().join("app.log.shipped");
+    wait_until(|| memory.exists());
+    cluster.fault(Fault::NeverAnswer.api(Api::Produce));
+    log.write(10..11);
+    assert!(cluster.wait_for_records("logs", 1, DEADLINE));
+    kill("-TERM", &child);
+    let out = finish(child);
+    out.succeeds();
+    assert_eq!(out.stderr, "");
+    cluster.clear_faults();
+
+    let child = log.ship(&cluster, &[]);
+    assert!(cluster.wait_for_records("logs", 2, DEADLINE));
+    kill("-TERM", &child);
+    finish(child).succeeds();
+    assert_eq!(shipped(&cluster), ["10", "10"], "what was not acknowledged is sent again");
+
+    fs::write(&memory, "nonsense").expect("written");
+    finish(log.ship(&cluster, &[])).fails_with("app.log.shipped: not what log_shipper has written");
+}
+
+/// A log of numbers, one a line.
+struct LogFile {
+    path: PathBuf,
+}
+
+impl LogFile {
+    fn new(folder: &tempfile::TempDir) -> Self {
+        Self { path: folder.path().join("app.log") }
+    }
+
+    fn write(&self, numbers: Range<u64>) {
+        let lines: String = numbers.map(|i| format!("{i}\n")).collect();
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(&self.path).expect("opened");
+        file.write_all(lines.as_bytes()).expect("written");
+    }
+
+    fn ship(&self, cluster: &Cluster, args: &[&str]) -> Child {
+        let path = self.path.to_str().expect("a path in UTF-8");
+        let bootstrap = cluster.bootstrap();
+        let always = ["--bootstrap-server", &bootstrap, "--topic", "logs", "--file", path];
+        start("log_shipper", &[&always, args].concat())
+    }
+}
+
+fn shipped(cluster: &Cluster) -> Vec<String> {
+    cluster.records("logs").iter().map(|record| record.value_str().expect("text").to_owned()).collect()
+}
+
+fn numbers(range: Range<u64>) -> Vec<String> {
+    range.map(|i| i.to_string()).collect()
 }
 
 // console_producer
@@ -833,6 +971,15 @@ fn finish(mut child: Child) -> Output {
 fn kill(signal: &str, child: &Child) {
     let status = Command::new("kill").args([signal, &child.id().to_string()]).status();
     assert!(status.expect("a command on every Unix").success());
+}
+
+/// For what no cluster can tell.
+fn wait_until(condition: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < DEADLINE, "it does not happen");
+        thread::yield_now();
+    }
 }
 
 /// Reads to the end, on a thread of its own.
