@@ -10,10 +10,10 @@ mod lines;
 mod meter;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     env, fs,
     io::{self, Read, Write},
-    ops::Range,
+    ops::{Range, RangeInclusive},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -285,6 +285,164 @@ fn shipped(cluster: &Cluster) -> Vec<String> {
 
 fn numbers(range: Range<u64>) -> Vec<String> {
     range.map(|i| i.to_string()).collect()
+}
+
+// outbox
+
+#[test]
+fn outbox_shows_itself_without_anything() {
+    let out = run("outbox", &[], "");
+    out.succeeds();
+    let lines: Vec<_> = out.stdout.lines().collect();
+    let batches = [
+        "rows 1 to 4: sent (at attempt 2)",
+        "rows 5 to 8: sent (at attempt 1)",
+        "rows 9 to 10: sent (at attempt 1)",
+    ];
+    assert_eq!(lines[..3], batches, "{out:?}");
+    assert_eq!(lines.len(), 13, "{out:?}");
+    assert!(lines.iter().any(|line| line.ends_with(": customer-3, 7 apples (row 7)")), "{out:?}");
+    let shop = Shop::new();
+    run("outbox", &["--bootstrap-server", "localhost:1"], "").fails_with("--database is missing");
+    run("outbox", &["--database", &shop.path], "").fails_with("bootstrap.servers");
+}
+
+/// The commit is done, and the program dies before it knows: the rows are sent again, and a reader can tell.
+#[cfg(unix)]
+#[test]
+fn outbox_sends_a_batch_again_whose_commit_it_has_not_heard_of() {
+    let cluster = cluster(&[("orders", 3)]);
+    let shop = Shop::new();
+    shop.order(1..=10);
+    let mut child = shop.relay(&cluster, &[]);
+    wait_until(|| shop.waiting() == 0);
+    cluster.fault(Fault::NeverAnswer.api(Api::EndTxn));
+    shop.order(11..=30);
+    // All twenty are one transaction: they were written in one.
+    wait_until(|| cluster.committed_records("orders").len() == 30);
+    child.kill().expect("it runs");
+    child.wait().expect("it was killed");
+    assert_eq!(shop.waiting(), 20);
+    cluster.clear_faults();
+    shop.order(31..=35);
+
+    finish(shop.relay(&cluster, &["--once"])).succeeds();
+    assert_eq!(shop.waiting(), 0);
+    assert_eq!(cluster.committed_records("orders").len(), 30 + 25, "the twenty came twice");
+    Shop::arrived(&cluster, 1..=35);
+}
+
+/// It dies before the commit: the next one ends that transaction, and nothing of it is seen.
+#[cfg(unix)]
+#[test]
+fn outbox_sends_a_batch_that_was_not_committed_as_if_for_the_first_time() {
+    let cluster = cluster(&[("orders", 3)]);
+    let shop = Shop::new();
+    shop.order(1..=20);
+    cluster.fault(Fault::Close.api(Api::EndTxn).times(u32::MAX));
+    let mut child = shop.relay(&cluster, &[]);
+    assert!(cluster.wait_for_requests(Api::EndTxn, 1, DEADLINE));
+    child.kill().expect("it runs");
+    child.wait().expect("it was killed");
+    assert_eq!(cluster.record_count("orders"), 20, "written, in a transaction that is open");
+    assert_eq!(cluster.committed_records("orders").len(), 0);
+    cluster.clear_faults();
+
+    finish(shop.relay(&cluster, &["--once", "--batch-rows", "7"])).succeeds();
+    assert_eq!((shop.waiting(), cluster.committed_records("orders").len()), (0, 20));
+    Shop::arrived(&cluster, 1..=20);
+    assert_eq!(cluster.open_transactions(), [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn outbox_gives_way_to_another_of_its_name_and_to_a_signal() {
+    let cluster = cluster(&[("orders", 1)]);
+    let shop = Shop::new();
+    shop.order(1..=5);
+    let first = shop.relay(&cluster, &[]);
+    wait_until(|| shop.waiting() == 0);
+    // Its rows are elsewhere: it takes none from the first.
+    let elsewhere = Shop::new();
+    let second = elsewhere.relay(&cluster, &[]);
+    assert!(cluster.wait_for_requests(Api::InitProducerId, 2, DEADLINE));
+    shop.order(6..=7);
+    finish(first).fails_with("fenced");
+    assert_eq!((shop.waiting(), cluster.committed_records("orders").len()), (2, 5));
+    kill("-TERM", &second);
+    finish(second).succeeds();
+}
+
+#[test]
+fn outbox_stops_at_a_row_that_can_never_be_sent() {
+    let cluster = cluster(&[("orders", 1)]);
+    let shop = Shop::new();
+    shop.order(1..=2);
+    shop.database.execute("INSERT INTO outbox (value) VALUES (zeroblob(2000000))", []).expect("inserted");
+    let args = ["--once", "--batch-rows", "2"];
+    finish(shop.relay(&cluster, &args)).fails_with("more than max.request.size");
+    assert_eq!((shop.waiting(), cluster.committed_records("orders").len()), (1, 2));
+}
+
+/// A database with an outbox.
+struct Shop {
+    _folder: tempfile::TempDir,
+    path: String,
+    database: rusqlite::Connection,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("shop.db").to_str().expect("a path in UTF-8").to_owned();
+        let database = rusqlite::Connection::open(&path).expect("opened");
+        let columns = "id INTEGER PRIMARY KEY AUTOINCREMENT, key, value, sent INTEGER NOT NULL DEFAULT 0";
+        database.execute(&format!("CREATE TABLE outbox ({columns})"), []).expect("created");
+        Self { _folder: folder, path, database }
+    }
+
+    /// Orders with these numbers, in one transaction; every third without a key.
+    fn order(&self, numbers: RangeInclusive<u64>) {
+        let transaction = self.database.unchecked_transaction().expect("begun");
+        for i in numbers {
+            let key = (i % 3 != 0).then(|| format!("customer-{}", i % 5));
+            let insert = "INSERT INTO outbox (key, value) VALUES (?1, ?2)";
+            transaction.execute(insert, (key, format!("order {i}"))).expect("inserted");
+        }
+        transaction.commit().expect("committed");
+    }
+
+    fn waiting(&self) -> u32 {
+        let count = "SELECT count(*) FROM outbox WHERE sent = 0";
+        self.database.query_row(count, [], |row| row.get(0)).expect("counted")
+    }
+
+    fn relay(&self, cluster: &Cluster, args: &[&str]) -> Child {
+        let bootstrap = cluster.bootstrap();
+        let always = ["--bootstrap-server", &bootstrap, "--topic", "orders", "--database", &self.path];
+        start("outbox", &[&always, args].concat())
+    }
+
+    /// What is there for a reader that goes by the rule: drop what is not above the highest id of its partition.
+    #[track_caller]
+    fn arrived(cluster: &Cluster, want: RangeInclusive<u64>) {
+        let mut highest = HashMap::new();
+        let mut seen = Vec::new();
+        for record in cluster.committed_records("orders") {
+            let id = record.header("outbox-id").flatten().expect("each has its id");
+            let id: u64 = str::from_utf8(id).expect("digits").parse().expect("a number");
+            let key = if id.is_multiple_of(3) { id.to_string() } else { format!("customer-{}", id % 5) };
+            assert_eq!(record.key_str(), Some(&*key));
+            assert_eq!(record.value_str(), Some(&*format!("order {id}")));
+            let highest = highest.entry(record.partition).or_insert(0);
+            if id > *highest {
+                *highest = id;
+                seen.push(id);
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, want.collect::<Vec<_>>());
+    }
 }
 
 // console_producer
