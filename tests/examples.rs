@@ -673,6 +673,31 @@ fn verifiable_producer_ends_in_order_when_told_to() {
 
 // producer_performance
 
+#[cfg(unix)]
+#[test]
+fn producer_performance_sums_up_when_told_to_end() {
+    let cluster = Cluster::builder().topic("p", 1).keep_records(false).start().expect("loopback sockets");
+    let endless = u64::MAX.to_string();
+    let args = ["--topic", "p", "--record-size", "10", "--num-records", &endless];
+    let bootstrap = ["--bootstrap-server", &cluster.bootstrap()];
+    // As fast as it can, and waiting for the next record's time.
+    for (i, more) in
+        [&["--transaction-duration-ms", "50"][..], &["--throughput", "0.1"]].into_iter().enumerate()
+    {
+        let before = cluster.record_count("p");
+        let child = start("producer_performance", &[&args, &bootstrap[..], more].concat());
+        assert!(cluster.wait_for_records("p", before + 1, DEADLINE), "{i}");
+        kill("-INT", &child);
+        let out = finish(child);
+        out.succeeds();
+        let sent = cluster.record_count("p") - before;
+        assert!(
+            out.stdout.lines().last().is_some_and(|line| line.starts_with(&format!("{sent} records sent"))),
+            "{sent}: {out:?}"
+        );
+    }
+}
+
 #[test]
 fn producer_performance_prints_the_lines_of_kafkas_tool() {
     let cluster = cluster(&[("p", 3)]);

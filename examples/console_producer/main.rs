@@ -80,6 +80,7 @@ fn produce(flags: Flags) -> Result<(), Failure> {
     on_termination({
         let producer = producer.clone();
         move |signal| {
+            end_prompt();
             if let Err(error) = producer.close() {
                 eprintln!("{error}");
             }
@@ -104,14 +105,14 @@ fn send_lines(
     failures: &Arc<Failures>,
     sent: &mut u64,
 ) -> Result<(), Failure> {
-    let prompts = io::stdin().is_terminal() && io::stdout().is_terminal();
     let mut lines = Lines::new(io::stdin().lock());
     loop {
-        if prompts {
+        if prompts() {
             print!(">");
             io::stdout().flush()?;
         }
         let Some((line, number)) = lines.next()? else {
+            end_prompt();
             return Ok(());
         };
         let Parts { headers, key, value } = format.parse(line, number)?;
@@ -127,5 +128,16 @@ fn send_lines(
             })?;
         }
         *sent += 1;
+    }
+}
+
+fn prompts() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// What comes next, the shell's prompt most often, begins on a line of its own.
+fn end_prompt() {
+    if prompts() {
+        println!();
     }
 }

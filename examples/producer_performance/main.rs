@@ -7,12 +7,9 @@
 //!
 //! A record's latency is the time from before its `send` until its callback runs, in whole milliseconds, as in Java.
 //! Values are made beforehand, and what is done for each record besides is two looks at the clock: what is measured is
-//! the producer.
+//! the producer. SIGINT and SIGTERM end it early, with a summary of what was sent until then.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a tool that measures looks at the clock, and one that paces itself sleeps"
-)]
+#![allow(clippy::disallowed_methods, reason = "a tool that measures looks at the clock")]
 
 mod meter;
 mod metrics;
@@ -21,6 +18,7 @@ mod payload;
 mod shared;
 
 use std::{
+    fmt,
     io::{self, IsTerminal, Write},
     path::{self, PathBuf},
     process::{self, ExitCode},
@@ -28,16 +26,15 @@ use std::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use kafka_producer::{DeliveryError, Producer, ProducerRecord, RecordMetadata};
 
 use meter::Meter;
 use payload::Payloads;
-use shared::{Connection, Failure, Failures, pace::Pace};
+use shared::{Connection, Failure, Failures, pace::Pace, termination::Stop};
 
 /// Sends many records and reports throughput and latency.
 #[derive(clap::Parser)]
@@ -104,8 +101,14 @@ fn measure(flags: Flags) -> Result<(), Failure> {
     }
 
     let report = REPORT.get_or_init(|| Report::new(&flags));
-    let (sent, outcome) = send_all(&flags, &producer, &mut payloads, report, &mut transactions);
+    let stop = Stop::on_signal({
+        let producer = producer.clone();
+        // It waits for a cluster that does not answer. This fails what is left.
+        move || drop(producer.close_timeout(Duration::ZERO))
+    })?;
+    let (sent, outcome) = send_all(&flags, &producer, &mut payloads, report, &mut transactions, &stop);
     let flushed = producer.flush();
+    stop.ended();
     report.finish()?;
     let closed = producer.close();
     outcome?;
@@ -117,18 +120,20 @@ fn measure(flags: Flags) -> Result<(), Failure> {
     report.failures.check(sent)
 }
 
-/// Returns how many records were accepted, and why the next one was not.
+/// Returns how many records were accepted, and why the next one was not, if no signal asked for the end.
 fn send_all(
     flags: &Flags,
     producer: &Producer,
     payloads: &mut Payloads,
     report: &'static Report,
     transactions: &mut Option<Transactions<'_>>,
+    stop: &Stop,
 ) -> (u64, Result<(), Failure>) {
     let pace = Pace::new(flags.throughput);
-    for i in 0..flags.num_records {
+    let mut sent = 0;
+    'sending: while sent < flags.num_records && !(sent % LOOK == 0 && stop.is_asked()) {
         if let Some(Err(error)) = transactions.as_mut().map(Transactions::begin_if_none_is_open) {
-            return (i, Err(error));
+            return (sent, Err(error));
         }
         let begin = now();
         let record = ProducerRecord::new(&flags.topic, payloads.next()).timestamp(begin as i64);
@@ -144,16 +149,19 @@ fn send_all(
             producer.send_with(record, move |outcome| report.note(Some(begin), outcome))
         };
         if let Err(error) = accepted {
-            return (i, Err(error.into()));
+            return (sent, Err(error.into()));
         }
+        sent += 1;
         if let Some(Err(error)) = transactions.as_mut().map(|t| t.commit_if_due(begin)) {
-            return (i + 1, Err(error));
+            return (sent, Err(error));
         }
-        while let Some(wait) = pace.wait(i + 1) {
-            thread::sleep(wait);
+        while let Some(wait) = pace.wait(sent) {
+            if stop.wait(wait) {
+                break 'sending;
+            }
         }
     }
-    (flags.num_records, transactions.as_mut().map_or(Ok(()), Transactions::commit_if_open))
+    (sent, transactions.as_mut().map_or(Ok(()), Transactions::commit_if_open))
 }
 
 /// One transaction after the other, each as long as it was told.
@@ -252,8 +260,9 @@ struct Meters {
 impl Report {
     fn new(flags: &Flags) -> Self {
         let bar = if io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records, {per_sec}, {eta} to go");
-            ProgressBar::new(flags.num_records).with_style(style.expect("the template is well formed"))
+            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records, {rate}, {eta} to go");
+            let style = style.expect("the template is well formed").with_key("rate", write_rate);
+            ProgressBar::new(flags.num_records).with_style(style)
         } else {
             ProgressBar::hidden()
         };
@@ -342,6 +351,12 @@ impl Timestamps {
     }
 }
 
+/// A bar's own rate has four places behind the point.
+fn write_rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    // Nothing can be done about a terminal that is gone.
+    let _ = write!(out, "{:.0} records/sec", state.per_sec());
+}
+
 /// Milliseconds since 1970.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
@@ -351,5 +366,7 @@ fn now() -> u64 {
 static REPORT: OnceLock<Report> = OnceLock::new();
 /// Milliseconds after which the progress bar is drawn again.
 const REDRAW: u64 = 100;
+/// After so many records it looks whether a signal has come: a lock for each would be measured.
+const LOOK: u64 = 1024;
 const ENOUGH: u32 = 100;
 const NEVER: u32 = u32::MAX;
