@@ -58,10 +58,12 @@ fn main() -> ExitCode {
             // It waits for a cluster that does not answer. What is not acknowledged is sent by the next start.
             move || drop(producer.close_timeout(Duration::ZERO))
         })?;
-        let outcome = ship(&flags, &producer, &stop);
+        let mut shipped = 0;
+        let outcome = ship(&flags, &producer, &stop, &mut shipped);
         let closed = producer.close();
         let was_asked = stop.is_asked();
         stop.ended();
+        writeln!(io::stdout(), "{shipped} lines sent")?;
         match outcome {
             Err(failure) if was_asked => {
                 log::info!("what is left is for the next start: {failure}");
@@ -73,7 +75,7 @@ fn main() -> ExitCode {
 }
 
 /// Until a signal asks for the end.
-fn ship(flags: &Flags, producer: &Producer, stop: &Stop) -> Result<(), Failure> {
+fn ship(flags: &Flags, producer: &Producer, stop: &Stop, shipped: &mut usize) -> Result<(), Failure> {
     let memory = Memory::new(flags);
     let mut log = Log::open(&flags.file, memory.recall()?, flags.from_start)?;
     // What is written from now on is found again, even if nothing is acknowledged before a crash.
@@ -82,6 +84,7 @@ fn ship(flags: &Flags, producer: &Producer, stop: &Stop) -> Result<(), Failure> 
         let batch = log.read_batch()?;
         if batch.lines().next().is_some() {
             let (acknowledged, outcome) = send(flags, producer, &batch);
+            *shipped += acknowledged;
             log.place = batch.place_behind(acknowledged);
             memory.remember(log.place)?;
             outcome?;
