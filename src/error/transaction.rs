@@ -161,7 +161,7 @@ impl From<TransactionErrorKind> for TransactionError {
 
 impl fmt::Debug for TransactionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        super::debug(&self.0, self, f)
     }
 }
 
