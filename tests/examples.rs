@@ -501,6 +501,24 @@ fn console_producer_sends_keys_headers_and_nulls() {
 }
 
 #[test]
+fn console_producer_reads_how_lines_are_read_from_a_file() {
+    let cluster = cluster(&[("t", 1)]);
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    writeln!(file, "# Java's format\nparse.key = true\nkey.separator=\\t\nnull.marker=x").expect("written");
+    let file = file.path().to_str().expect("a path in UTF-8");
+    let bootstrap = cluster.bootstrap();
+    let args = ["--bootstrap-server", &bootstrap, "--topic", "t", "--reader-config", file];
+    run("console_producer", &[&args[..], &["--reader-property", "null.marker=v"]].concat(), "x\tv\n")
+        .succeeds();
+    let records = cluster.records("t");
+    assert_eq!(
+        (records[0].key_str(), records[0].value_str()),
+        (Some("x"), None),
+        "the flag stands above the file"
+    );
+}
+
+#[test]
 fn console_producer_stops_at_a_bad_line_and_has_sent_those_before() {
     let cluster = cluster(&[("t", 1)]);
     let args =
@@ -807,6 +825,18 @@ fn producer_performance_sends_the_entries_of_a_file() {
 }
 
 #[test]
+fn producer_performance_sends_numbers_and_reports_as_often_as_told() {
+    let cluster = cluster(&[("p", 1)]);
+    let args = ["--topic", "p", "--num-records", "12", "--payload-monotonic", "--throughput", "100"];
+    let more = ["--bootstrap-server", &cluster.bootstrap(), "--reporting-interval", "1"];
+    let out = run("producer_performance", &[&args[..], &more].concat(), "");
+    out.succeeds();
+    let values: Vec<_> = cluster.records("p").iter().map(|r| r.value_str().unwrap().to_owned()).collect();
+    assert_eq!(values, numbers(0..12));
+    assert!(out.stdout.lines().count() > 2, "a line for each record, nearly: {out:?}");
+}
+
+#[test]
 fn producer_performance_measures_without_the_records_own_timestamps() {
     let cluster = cluster(&[("p", 1)]);
     cluster.set_log_append_time("p", true);
@@ -838,7 +868,7 @@ fn producer_performance_counts_what_was_not_delivered() {
 
 #[test]
 fn a_line_every_five_seconds_is_javas() {
-    let mut meter = Meter::new(false, 0);
+    let mut meter = Meter::new(false, 5000, 0);
     let megabyte = 1024 * 1024;
     assert_eq!(meter.record(1, megabyte, 4_999), None);
     let line = meter.record(4, megabyte, 5_000).expect("five seconds are over");
@@ -856,7 +886,7 @@ fn a_line_every_five_seconds_is_javas() {
 
 #[test]
 fn the_steady_state_announces_itself_once() {
-    let mut meter = Meter::new(true, 7_000);
+    let mut meter = Meter::new(true, 5000, 7_000);
     let line = |meter: &mut Meter, now| meter.record(0, 0, now).expect("five seconds are over");
     assert!(line(&mut meter, 12_000).starts_with("In steady state.\n1 records sent, 0.2 records/sec"));
     assert!(line(&mut meter, 17_000).starts_with("1 records sent, "));
@@ -864,13 +894,13 @@ fn the_steady_state_announces_itself_once() {
 
 #[test]
 fn percentiles_are_those_of_all_records() {
-    let mut meter = Meter::new(false, 0);
+    let mut meter = Meter::new(false, 5000, 0);
     for latency in 0..1000 {
         meter.record(latency, 0, 0);
     }
     let summary = meter.summary(1_000);
     assert!(summary.ends_with("500 ms 50th, 950 ms 95th, 990 ms 99th, 999 ms 99.9th."), "{summary}");
-    assert!(Meter::new(false, 0).summary(0).starts_with("0 records sent, 0.000000 records/sec"));
+    assert!(Meter::new(false, 5000, 0).summary(0).starts_with("0 records sent, 0.000000 records/sec"));
 }
 
 // What all tools have in common
@@ -952,6 +982,18 @@ fn wrong_settings_are_reported_together_and_with_a_hint() {
     console(&["--request-required-acks", "7"]).fails_with("acks=7");
     console(&["--compression-codec", "brotli"]).fails_with("compression.type=brotli");
     console(&["--reader-property", "parse.keys=true"]).fails_with("parse.keys");
+    console(&["--reader-config", "no/such/file"]).fails_with("--reader-config no/such/file: ");
+    for (flag, setting) in [
+        ("--message-send-max-retries", "retries"),
+        ("--retry-backoff-ms", "retry.backoff.ms"),
+        ("--request-timeout-ms", "request.timeout.ms"),
+        ("--max-block-ms", "max.block.ms"),
+        ("--max-memory-bytes", "buffer.memory"),
+        ("--metadata-expiry-ms", "metadata.max.age.ms"),
+        ("--socket-buffer-size", "send.buffer.bytes"),
+    ] {
+        console(&[flag, "-7"]).fails_with(&format!("{setting}=-7: "));
+    }
     console(&["--reader-property", "headers.separator=:"])
         .fails_with("headers.separator and headers.key.separator may not be equal");
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A record's latency is the time from before its `send` until its callback runs, in whole milliseconds, as in Java.
-//! Values are made beforehand, and what is done for each record besides is two looks at the clock: what is measured is
+//! Values are made beforehand, unless they are numbers, and what is done for each record besides is two looks at the clock: what is measured is
 //! the producer. SIGINT and SIGTERM end it early, with a summary of what was sent until then.
 
 #![allow(clippy::disallowed_methods, reason = "a tool that measures looks at the clock")]
@@ -55,6 +55,9 @@ struct Flags {
     /// Sends entries of this file, chosen at random.
     #[arg(long, value_name = "FILE", group = "payload")]
     payload_file: Option<PathBuf>,
+    /// Sends the numbers from 0 on, in digits.
+    #[arg(long, group = "payload")]
+    payload_monotonic: bool,
     /// What stands between the entries of --payload-file.
     #[arg(long, value_name = "TEXT", default_value = "\\n")]
     payload_delimiter: String,
@@ -76,6 +79,9 @@ struct Flags {
     /// How many records at the beginning count in the first summary only, and not in the steady state's.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     warmup_records: u64,
+    /// How many milliseconds lie between two lines at least.
+    #[arg(long, value_name = "MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
+    reporting_interval: u64,
 }
 
 fn main() -> ExitCode {
@@ -224,8 +230,10 @@ impl Flags {
 
     fn payloads(&self) -> Result<Payloads, Failure> {
         let Some(file) = &self.payload_file else {
-            let size = self.record_size.expect("the flags were parsed: it is there if the file is not");
-            return Ok(Payloads::random(size as usize));
+            return Ok(match self.record_size {
+                Some(size) => Payloads::random(size as usize),
+                None => Payloads::monotonic(),
+            });
         };
         let mut out = io::stdout();
         writeln!(out, "Reading payloads from: {}", path::absolute(file)?.display())?;
@@ -244,6 +252,7 @@ impl Flags {
 /// What the callbacks report to.
 struct Report {
     warmup_records: u64,
+    reporting_interval: u64,
     timestamps: Timestamps,
     meters: Mutex<Meters>,
     failures: Failures,
@@ -266,10 +275,12 @@ impl Report {
         } else {
             ProgressBar::hidden()
         };
+        let all = Meter::new(false, flags.reporting_interval, now());
         Self {
             warmup_records: flags.warmup_records,
+            reporting_interval: flags.reporting_interval,
             timestamps: Timestamps::default(),
-            meters: Mutex::new(Meters { all: Meter::new(false, now()), steady: None, bar_drawn: 0 }),
+            meters: Mutex::new(Meters { all, steady: None, bar_drawn: 0 }),
             failures: Failures::default(),
             bar,
         }
@@ -293,7 +304,8 @@ impl Report {
         let mut line = meters.all.record(latency, bytes, now);
         if self.warmup_records > 0 && meters.all.count() > self.warmup_records {
             // From here on its lines are the ones of interest.
-            line = meters.steady.get_or_insert_with(|| Meter::new(true, now)).record(latency, bytes, now);
+            let steady = || Meter::new(true, self.reporting_interval, now);
+            line = meters.steady.get_or_insert_with(steady).record(latency, bytes, now);
         }
         if let Some(line) = line {
             // Standard output that is gone is an error at the end.
