@@ -32,7 +32,9 @@ use std::{
 pub(crate) use self::resolve::Settings;
 pub use self::{compression::Compression, preset::Preset};
 use self::{given::Given, resolve::Resolved};
-use crate::{error::ConfigError, interceptor::ProducerInterceptor, partitioner::Partitioner};
+use crate::{
+    error::ConfigError, event::ProducerEvent, interceptor::ProducerInterceptor, partitioner::Partitioner,
+};
 
 /// What a [`Producer`](crate::Producer) is told: every setting by its Java name, or by a typed setter of that name.
 ///
@@ -308,6 +310,14 @@ impl ProducerConfig {
     #[must_use]
     pub fn drop_timeout(self, timeout: Duration) -> Self {
         self.set_millis("drop.timeout.ms", timeout)
+    }
+
+    // Metrics
+
+    /// Whether metrics are pushed to brokers that ask for them. Default `true`. Property `enable.metrics.push` (KIP-714).
+    #[must_use]
+    pub fn enable_metrics_push(self, enable: bool) -> Self {
+        self.set_to("enable.metrics.push", enable)
     }
 
     // Transactions
@@ -723,6 +733,34 @@ impl ProducerConfig {
         self
     }
 
+    /// Has this closure told what happens to the producer besides the outcomes of records: connections that come and go,
+    /// throttling, leaders that move. Several are called in the order added. Java has nothing of the kind.
+    ///
+    /// Events come in the order in which they happened, on the thread that callbacks run on, and are all told when
+    /// [`close`](crate::Producer::close) returns. A slow listener holds up callbacks and other listeners, never the
+    /// sending; of more than 1024 events that wait for it the later ones are dropped and
+    /// [counted](ProducerEvent::Missed). A panic ends that call only. A listener that owns a clone of its producer keeps
+    /// the producer alive.
+    ///
+    /// ```
+    /// use kafka_producer::{Producer, ProducerConfig, ProducerEvent, ProducerRecord};
+    /// # let cluster = kafka_producer::testing::Cluster::builder().topic("orders", 1).start()?;
+    /// # let servers = cluster.bootstrap();
+    ///
+    /// let config = ProducerConfig::new(&servers).event_listener(|event| match event {
+    ///     ProducerEvent::Throttled { node, duration, .. } => eprintln!("{node:?} wants a pause of {duration:?}"),
+    ///     other => println!("{other}"), // connected to 127.0.0.1:9092 (node 1)
+    /// });
+    /// let producer = Producer::new(config)?;
+    /// producer.send(ProducerRecord::new("orders", "42 apples"))?.get()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn event_listener(mut self, listener: impl Fn(&ProducerEvent) + Send + Sync + 'static) -> Self {
+        self.given.event_listeners.push(Arc::new(listener));
+        self
+    }
+
     /// What the producer works with. Says in the log what Java's producer would, and gives a producer that has no name
     /// the next number: call it once per producer.
     pub(crate) fn resolve(&self) -> Result<Settings, ConfigError> {
@@ -768,6 +806,7 @@ impl fmt::Debug for ProducerConfig {
             .field("settings", &Entries(self))
             .field("partitioners", &usize::from(self.given.partitioner.is_some()))
             .field("interceptors", &self.given.interceptors.len())
+            .field("event_listeners", &self.given.event_listeners.len())
             .finish()
     }
 }
@@ -993,13 +1032,14 @@ mod tests {
     fn debug_counts_hooks() {
         let config =
             ProducerConfig::new("a:1").partitioner(First).interceptor(Silent).interceptor(Silent).clone();
+        let config = config.event_listener(|_| {}).clone();
         assert_eq!(
             format!("{config:?}"),
-            r#"ProducerConfig { settings: {"bootstrap.servers": "a:1"}, partitioners: 1, interceptors: 2 }"#
+            r#"ProducerConfig { settings: {"bootstrap.servers": "a:1"}, partitioners: 1, interceptors: 2, event_listeners: 1 }"#
         );
         let settings = config.resolve().expect("settings");
         assert!(settings.partitioner.is_some());
-        assert_eq!(settings.interceptors.len(), 2);
+        assert_eq!((settings.interceptors.len(), settings.event_listeners.len()), (2, 1));
     }
 
     #[test]

@@ -300,6 +300,13 @@ pub enum DeliveryCause {
     CannotWait(&'static str),
 }
 
+/// What a broker said, and no more than that.
+impl From<ErrorCode> for DeliveryCause {
+    fn from(code: ErrorCode) -> Self {
+        Self::Broker { code, message: None }
+    }
+}
+
 impl DeliveryError {
     pub(crate) fn new(failure: DeliveryFailure) -> Self {
         Self(Arc::new(failure))

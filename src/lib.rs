@@ -60,6 +60,7 @@ mod config;
 mod delivery;
 mod engine;
 mod error;
+mod event;
 #[cfg(all(feature = "testing", any(test, fuzzing)))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -76,6 +77,7 @@ mod record;
 #[cfg(feature = "sasl")]
 mod sasl;
 mod serializer;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transaction;
@@ -88,6 +90,8 @@ mod pages {
     mod readme {}
     #[doc = include_str!("../docs/errors.md")]
     mod errors {}
+    #[doc = include_str!("../docs/events.md")]
+    mod events {}
     #[doc = include_str!("../docs/metrics.md")]
     mod metrics {}
     #[doc = include_str!("../docs/partitioning.md")]
@@ -96,6 +100,8 @@ mod pages {
     mod security {}
     #[doc = include_str!("../docs/serializers.md")]
     mod serializers {}
+    #[doc = include_str!("../docs/telemetry.md")]
+    mod telemetry {}
     #[doc = include_str!("../docs/testing.md")]
     mod testing {}
     #[doc = include_str!("../docs/transactions.md")]
@@ -113,6 +119,7 @@ pub use crate::{
         BoxError, ConfigError, ConfigProblem, DeliveryCause, DeliveryError, ErrorCode, FlushError, SendError,
         SendErrorKind, TransactionError, TransactionErrorKind,
     },
+    event::ProducerEvent,
     interceptor::ProducerInterceptor,
     metrics::{Metric, MetricKind, Metrics},
     offsets::{ConsumerGroupMetadata, OffsetAndMetadata, TopicPartition},
@@ -124,5 +131,6 @@ pub use crate::{
         LongSerializer, Serialized, Serializer, ShortSerializer, StringSerializer, UuidSerializer,
         VoidSerializer,
     },
+    telemetry::{ClientInstanceId, TelemetryError},
     transaction::Transaction,
 };

@@ -3,6 +3,7 @@
 //! `windows` holds figures over the last seconds, `numbers` what the sender thread counts and `waits` what callers do;
 //! `list` gives them Java's names.
 
+mod counting;
 #[cfg(test)]
 mod docs;
 mod list;
@@ -14,10 +15,10 @@ mod windows;
 
 pub use self::metric::{Metric, MetricKind};
 pub(crate) use self::{
-    list::{Memory, Source},
+    counting::{Counting, wait_of},
     numbers::{Numbers, SentBatch},
-    waits::{Wait, Waits},
-    windows::{Moment, Shape},
+    waits::Wait,
+    windows::Shape,
 };
 
 /// What a [`Producer`](crate::Producer) has counted, as it was when [`metrics`](crate::Producer::metrics) was called.
@@ -45,8 +46,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(source: &Source<'_>) -> Self {
-        Self { list: source.list() }
+    pub(crate) fn new(list: Vec<Metric>) -> Self {
+        Self { list }
     }
 
     /// All of them, by group, tags and name.

@@ -1,19 +1,19 @@
 //! [`Producer`]: the caller's half of everything.
 
-mod counting;
 mod turns;
 
 use std::{
     borrow::Cow,
     fmt,
     hash::{BuildHasher, RandomState},
+    io,
     net::ToSocketAddrs,
     panic::{RefUnwindSafe, UnwindSafe},
     sync::Arc,
     time::Duration,
 };
 
-use self::{counting::Counting, turns::Turns};
+use self::turns::Turns;
 use crate::{
     config::{ProducerConfig, Settings},
     delivery::DeliveryFuture,
@@ -22,11 +22,12 @@ use crate::{
         TransactionError, TransactionErrorKind, guarded,
     },
     handoff::{Callback, Entry, Hub, Partition, Patience, TransactionCall, context},
-    metrics::{Metrics, Wait},
+    metrics::{self, Metrics, Wait},
     net::{self, SenderThread},
     partitioner::TopicPartitions,
     record::{Headers, ProducerRecord, RecordMetadata},
     serializer::{Serialized, Serializer},
+    telemetry::{ClientInstanceId, TelemetryError},
     wire::record::{body_len, size_upper_bound},
 };
 
@@ -76,6 +77,9 @@ pub struct Producer<K: ?Sized = [u8], V: ?Sized = [u8]> {
     value: Encoding<V>,
 }
 
+/// What the far end calls last of all.
+pub(crate) type Farewell = Box<dyn FnOnce() + Send>;
+
 /// How a producer's keys or values become bytes.
 enum Encoding<T: ?Sized> {
     /// They are bytes: no user code is called, so nothing has to be caught.
@@ -89,7 +93,6 @@ struct Core {
     hub: Arc<Hub>,
     sender: SenderThread,
     turns: Turns,
-    counting: Counting,
     creator: u32,
 }
 
@@ -149,16 +152,38 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
             resolve_bootstrap(&settings)?;
         }
         let seed = RandomState::new().hash_one(std::process::id());
+        Self::over(settings, key, value, |settings, farewell| net::start(settings, seed, farewell))
+    }
+
+    /// The caller's half, over whatever far end `start` starts.
+    fn over(
+        settings: Arc<Settings>,
+        key: Encoding<K>,
+        value: Encoding<V>,
+        start: impl FnOnce(Arc<Settings>, Farewell) -> io::Result<SenderThread>,
+    ) -> Result<Self, ConfigError> {
         let farewell = {
             let settings = Arc::clone(&settings);
-            move || close_user_code(&settings)
+            Box::new(move || close_user_code(&settings))
         };
-        let sender =
-            net::start(Arc::clone(&settings), seed, farewell).map_err(|error| cannot_start(&error))?;
+        let sender = start(Arc::clone(&settings), farewell).map_err(|error| cannot_start(&error))?;
         let (hub, creator) = (Arc::clone(&sender.hub), std::process::id());
-        let counting = Counting::new(settings.metrics_shape);
-        let core = Core { settings, hub, sender, turns: Turns::default(), counting, creator };
+        let core = Core { settings, hub, sender, turns: Turns::default(), creator };
         Ok(Self { core: Arc::new(core), key, value })
+    }
+
+    /// A producer over a far end that is no network, which needs no `bootstrap.servers`.
+    #[cfg(feature = "testing")]
+    pub(crate) fn mocked(
+        config: ProducerConfig,
+        key: impl Serializer<K> + 'static,
+        value: impl Serializer<V> + 'static,
+        start: impl FnOnce(Arc<Settings>, Farewell) -> io::Result<SenderThread>,
+    ) -> Result<Self, ConfigError> {
+        let settings = Arc::new(config.resolve()?);
+        let (key, value) =
+            (Encoding::Serializer(Arc::new(key) as _), Encoding::Serializer(Arc::new(value) as _));
+        Self::over(settings, key, value, start)
     }
 
     /// Takes a record to be sent. Waits for the topic's metadata and for room in `buffer.memory` if it must, no longer
@@ -211,7 +236,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     /// # Errors
     /// The call could not wait: inside a callback, in a forked child, or because the producer has ended.
     pub fn flush(&self) -> Result<(), FlushError> {
-        self.core.counting.timed(Wait::Flush, || self.core.hub.flush(None))
+        self.core.sender.counting.timed(Wait::Flush, || self.core.hub.flush(None))
     }
 
     /// Like [`flush`](Self::flush), but waits no longer than `limit`. The records stay on their way.
@@ -219,7 +244,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     /// # Errors
     /// As [`flush`](Self::flush), and [`FlushError::TimedOut`].
     pub fn flush_timeout(&self, limit: Duration) -> Result<(), FlushError> {
-        self.core.counting.timed(Wait::Flush, || self.core.hub.flush(Some(limit)))
+        self.core.sender.counting.timed(Wait::Flush, || self.core.hub.flush(Some(limit)))
     }
 
     /// Accepts no more records, waits until all are acknowledged or have failed and all callbacks have returned, and ends
@@ -249,7 +274,7 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     pub fn partitions_for(&self, topic: &str) -> Result<Vec<PartitionInfo>, SendError> {
         let mut patience = Patience::new(self.core.settings.max_block);
         let view = self.core.hub.topic_view(topic, None, &mut patience);
-        self.core.counting.note_waits(&patience);
+        self.core.sender.counting.note_waits(&patience);
         let (_, view) = view?;
         let info = |p: &crate::handoff::PartitionView| PartitionInfo {
             partition: p.index,
@@ -268,7 +293,55 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
     pub fn metrics(&self) -> Metrics {
         let core = &*self.core;
         let numbers = core.sender.numbers(context::forked(core.creator));
-        core.counting.metrics(numbers.as_ref(), &core.hub, &core.settings.client_id)
+        Metrics::new(core.sender.counting.list(numbers.as_ref(), &core.hub, &core.settings.client_id))
+    }
+
+    /// What brokers call this client when they speak of its metrics (KIP-714). Waits up to `limit` until a broker has
+    /// said so; connects for that if it must. Known once, it is answered at once.
+    ///
+    /// # Errors
+    /// `enable.metrics.push` is off; no broker has given one within `limit`, as those without a receiver for metrics never
+    /// do; the call could not wait: inside a callback, in a forked child, or because the producer has ended.
+    pub fn client_instance_id(&self, limit: Duration) -> Result<ClientInstanceId, TelemetryError> {
+        let Core { settings, sender, creator, .. } = &*self.core;
+        if !settings.metrics_push {
+            return Err(TelemetryError::Disabled);
+        }
+        if let Some(known) = sender.desk.instance() {
+            return known;
+        }
+        if context::inside_callback() {
+            return Err(TelemetryError::InsideCallback);
+        }
+        if context::forked(*creator) {
+            return Err(TelemetryError::Forked { parent: *creator });
+        }
+        sender.desk.wait(context::deadline(limit)).unwrap_or(Err(TelemetryError::TimedOut { limit }))
+    }
+
+    /// Has a metric of the application's own pushed with those of this producer, to brokers that ask for it (KIP-714).
+    ///
+    /// `name` is a group and a name with a dot between them. Brokers get `shop.queue-depth` as
+    /// `org.apache.kafka.shop.queue.depth`. A metric of the same name is replaced; one that has the name of a metric of
+    /// this producer is not pushed. With `enable.metrics.push=false` nothing happens.
+    ///
+    /// `read` is called before each push on the thread that callbacks run on, under `catch_unwind`, and may be slow; NaN is
+    /// left out. If it owns a clone of this producer it keeps that alive, until
+    /// [`unregister_metric_for_subscription`](Self::unregister_metric_for_subscription).
+    pub fn register_metric_for_subscription(
+        &self,
+        name: &str,
+        read: impl Fn() -> f64 + Send + Sync + 'static,
+    ) {
+        if self.core.settings.metrics_push {
+            self.core.sender.desk.register(name.to_owned(), Arc::new(read));
+        }
+    }
+
+    /// Takes back what [`register_metric_for_subscription`](Self::register_metric_for_subscription) registered under this
+    /// name. `false`: there was nothing.
+    pub fn unregister_metric_for_subscription(&self, name: &str) -> bool {
+        self.core.sender.desk.unregister(name)
     }
 
     fn accept(
@@ -376,8 +449,8 @@ impl<K: ?Sized, V: ?Sized> Producer<K, V> {
         if !self.is_transactional() {
             return Err(TransactionErrorKind::NotTransactional { call: call.name() }.into());
         }
-        let wait = counting::wait_of(&call);
-        self.core.counting.timed(wait, || self.core.turns.call(&self.core.hub, call, limit))
+        let wait = metrics::wait_of(&call);
+        self.core.sender.counting.timed(wait, || self.core.turns.call(&self.core.hub, call, limit))
     }
 }
 
@@ -390,10 +463,10 @@ impl Core {
         patience: &Patience,
     ) -> Result<DeliveryFuture, SendError> {
         if patience.has_waited() {
-            self.counting.note_waits(patience);
+            self.sender.counting.note_waits(patience);
         }
         taken.inspect_err(|error| {
-            self.counting.note_refusal(error);
+            self.sender.counting.note_refusal(error);
             self.note_refusal(error);
         })
     }

@@ -50,7 +50,7 @@ impl Floor {
             (_, "wire/primitives.rs" | "wire/record.rs") => Self::Encoding,
             (
                 "record" | "config" | "serializer" | "partitioner" | "interceptor" | "delivery" | "metrics"
-                | "offsets",
+                | "offsets" | "event" | "telemetry",
                 _,
             ) => Self::VocabularyAndHandoff,
             ("handoff" | "sasl", _) => Self::VocabularyAndHandoff,
@@ -190,10 +190,10 @@ fn leans_on_a_sibling(import: &Import) -> Option<String> {
         Some(inside.to_string())
     };
     let (from, to) = (room(&import.from)?, room(&import.to)?);
-    let composes = ["mod", "produce", "transact", "login"].contains(&&*from);
+    let composes = ["mod", "produce", "transact", "login", "push"].contains(&&*from);
     (!composes && to != "mod" && from != to).then(|| {
         format!(
-            "{import}: siblings in engine/ do not import siblings; mod.rs, produce.rs, transact.rs and login.rs compose them"
+            "{import}: siblings in engine/ do not import siblings; mod.rs, produce.rs, transact.rs, login.rs and push.rs compose them"
         )
     })
 }

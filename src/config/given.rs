@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::keys;
-use crate::{interceptor::ProducerInterceptor, partitioner::Partitioner};
+use crate::{event::EventListener, interceptor::ProducerInterceptor, partitioner::Partitioner};
 
 #[derive(Clone, Default)]
 pub(super) struct Given {
@@ -13,6 +13,7 @@ pub(super) struct Given {
     pub(super) unknown: Vec<(String, String)>,
     pub(super) partitioner: Option<Arc<dyn Partitioner>>,
     pub(super) interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+    pub(super) event_listeners: Vec<EventListener>,
     #[cfg(feature = "sasl")]
     pub(super) token: Option<crate::sasl::TokenCallback>,
     #[cfg(feature = "tls")]

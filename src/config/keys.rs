@@ -825,9 +825,9 @@ pub(super) static GROUPS: &[Group] = &[
                 "enable.metrics.push",
                 "true",
                 "3.7",
-                "Whether metrics are pushed to brokers that ask for them (KIP-714).",
-            )
-            .no_effect("there are no metrics in this version"),
+                "Whether metrics are pushed to brokers that ask for them (KIP-714). Brokers ask if somebody \
+                 has installed a receiver for metrics there and has configured what it wants.",
+            ),
             int(
                 "metrics.num.samples",
                 "2",

@@ -22,6 +22,7 @@ use super::{
 use crate::sasl::{Login, jaas::Jaas};
 use crate::{
     error::{ConfigError, ConfigProblem},
+    event::EventListener,
     interceptor::ProducerInterceptor,
     metrics::Shape,
     partitioner::Partitioner,
@@ -84,6 +85,8 @@ pub(crate) struct Settings {
     /// `client_rack` is not blank if so.
     pub(crate) rack_aware: bool,
     pub(crate) drop_timeout: Duration,
+    /// Whether brokers that ask for metrics get them.
+    pub(crate) metrics_push: bool,
     /// `idempotence` if it is set.
     pub(crate) transactional_id: Option<String>,
     /// Above zero.
@@ -96,6 +99,7 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
     pub(crate) partitioner: Option<Arc<dyn Partitioner>>,
     pub(crate) interceptors: Vec<Arc<dyn ProducerInterceptor>>,
+    pub(crate) event_listeners: Vec<EventListener>,
 }
 
 impl Settings {
@@ -190,6 +194,7 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         partitioner_ignore_keys: values.bool("partitioner.ignore.keys"),
         rack_aware: values.bool("partitioner.rack.aware"),
         drop_timeout: values.duration("drop.timeout.ms"),
+        metrics_push: values.bool("enable.metrics.push"),
         transactional_id: Some(values.text("transactional.id")).filter(|id| !id.is_empty()),
         transaction_timeout: values.duration("transaction.timeout.ms"),
         #[cfg(feature = "tls")]
@@ -198,6 +203,7 @@ pub(super) fn resolve(given: &Given) -> Result<Resolved, ConfigError> {
         login,
         partitioner: given.partitioner.clone(),
         interceptors: given.interceptors.clone(),
+        event_listeners: given.event_listeners.clone(),
     };
     Ok(Resolved { settings, is_unnamed: given.text("client.id").is_none(), notices })
 }

@@ -580,7 +580,8 @@ impl<P> Brokers<P> {
             }
             Link::Down | Link::Dialing { .. } => {}
         }
-        Some(Lost { node, requests, label: Arc::clone(&broker.label), is_unreachable: is_news })
+        let label = Arc::clone(&broker.label);
+        Some(Lost { node, requests, label, was_ready, is_unreachable: is_news })
     }
 
     /// Counts a connection that the other side closed without an answer, and says what that tells if it happens again and
@@ -668,6 +669,8 @@ pub(super) struct Lost<P> {
     pub(super) node: i32,
     pub(super) requests: Vec<P>,
     pub(super) label: Arc<str>,
+    /// Requests were taken on it.
+    pub(super) was_ready: bool,
     /// It could not be reached, and that was not said for a while.
     pub(super) is_unreachable: bool,
 }

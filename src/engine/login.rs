@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     error::ErrorCode,
+    event::ProducerEvent,
     sasl::{Outcome, Step},
     wire::{
         api::ApiKey,
@@ -71,7 +72,9 @@ impl Engine {
         let anybody = self.metadata.next_due().is_some_and(|at| at <= now) || self.id_is_due(now);
         let ready = self.accumulator.ready_nodes(now);
         for node in due {
-            if (anybody || ready.contains(&node))
+            let metrics =
+                self.brokers.nodes.get(&node).is_some_and(|broker| self.has_metrics_for(now, &broker.link));
+            if (anybody || metrics || ready.contains(&node))
                 && let Err((_, reason)) = self.begin_login(now, node)
             {
                 self.negotiate_anew(now, node, &reason);
@@ -172,13 +175,20 @@ impl Engine {
         }
         if is_open {
             log::debug!("authenticated again with {label}");
+            self.tell_authenticated(node, true);
         } else if self.checks_cluster(node) {
+            self.tell_authenticated(node, false);
             self.ask_versions(now, node);
         } else {
             log::info!("authenticated with {label}");
+            self.tell_authenticated(node, false);
             self.opened(now, node, versions);
         }
         debug_assert_eq!(self.brokers.node_of(conn), Some(node));
+    }
+
+    fn tell_authenticated(&mut self, node: i32, again: bool) {
+        self.tell_of(node, |node, broker| ProducerEvent::Authenticated { node, broker, again });
     }
 
     fn turned_away(&mut self, now: Instant, conn: ConnId, why: &str) {

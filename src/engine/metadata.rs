@@ -60,6 +60,8 @@ struct Topic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Partition {
     leader: Option<i32>,
+    /// The last one that was known and told.
+    told: Option<i32>,
     epoch: i32,
     replicas: Vec<i32>,
     isr: Vec<i32>,
@@ -71,6 +73,8 @@ pub(super) struct Leadership {
     pub(super) topic: TopicId,
     pub(super) partition: i32,
     pub(super) leader: Option<i32>,
+    /// Who led it before, as far as was known, if that is somebody else.
+    pub(super) moved_from: Option<i32>,
     pub(super) epoch: i32,
     pub(super) recreated: bool,
     /// The partition is among those that the topic has.
@@ -389,6 +393,7 @@ impl Topic {
             if !outdated {
                 *known = Partition {
                     leader: (partition.leader_id >= 0).then_some(partition.leader_id),
+                    told: known.told,
                     epoch: partition.leader_epoch,
                     replicas: partition.replicas.clone(),
                     isr: partition.isr.clone(),
@@ -426,11 +431,13 @@ impl Topic {
 }
 
 impl Partition {
-    const UNKNOWN: Self = Self { leader: None, epoch: -1, replicas: Vec::new(), isr: Vec::new() };
+    const UNKNOWN: Self = Self { leader: None, told: None, epoch: -1, replicas: Vec::new(), isr: Vec::new() };
 
-    fn leadership(&self, topic: TopicId, index: usize, recreated: bool) -> Leadership {
+    fn leadership(&mut self, topic: TopicId, index: usize, recreated: bool) -> Leadership {
         let (leader, epoch) = (self.leader, self.epoch);
-        Leadership { topic, partition: index as i32, leader, epoch, recreated, exists: true }
+        let moved_from = self.told.filter(|before| leader.is_some_and(|leader| leader != *before));
+        self.told = leader.or(self.told);
+        Leadership { topic, partition: index as i32, leader, moved_from, epoch, recreated, exists: true }
     }
 }
 

@@ -12,7 +12,8 @@
 //!  handle_received -> broker (frames, correlation) ---+----+--- answers -> verdict
 //! ```
 //!
-//! The rooms beside this file do not know each other; this file, `produce.rs` and `transact.rs` bring them together.
+//! The rooms beside this file do not know each other; this file, `produce.rs`, `transact.rs`, `login.rs` and `push.rs` bring
+//! them together.
 
 mod accumulator;
 mod backoff;
@@ -22,8 +23,10 @@ mod completion;
 mod login;
 mod metadata;
 mod produce;
+mod push;
 #[cfg(test)]
 mod sim;
+mod telemetry;
 mod transact;
 mod transactions;
 mod verdict;
@@ -39,14 +42,17 @@ use self::{
     backoff::Backoff,
     broker::{Brokers, InFlight, Link, Overdue, Versions},
     metadata::{Leadership, Metadata},
+    telemetry::Telemetry,
     transactions::{Ask, Transactions},
 };
 pub(crate) use self::{broker::ConnId, completion::CompletedBatch};
 use crate::{
     config::Settings,
     error::{DeliveryCause, DeliveryError, ErrorCode},
+    event::ProducerEvent,
     handoff::{Cells, Chunk, Hub, Level, Promise, Settling, TopicId},
     metrics::Numbers,
+    telemetry::ClientInstanceId,
     wire::{
         api::ApiKey,
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
@@ -73,6 +79,12 @@ pub(crate) enum Action {
     Complete(CompletedBatch),
     /// A flush or a call about transactions is done; answer it after the callbacks that were handed over before it.
     Answer(Promise),
+    /// Tell whoever listens, on the callback thread. There is somebody.
+    Tell(ProducerEvent),
+    /// Read everything that is measured: `handle_reading` takes it.
+    ReadMetrics,
+    /// Tell whoever waits for it what brokers call this client.
+    Introduce(ClientInstanceId),
 }
 
 /// How a connection ended or failed to come about, as far as that says something about the next one.
@@ -133,6 +145,8 @@ pub(crate) struct Engine {
     /// The first record that failed since this was last looked at, for the transaction that it belongs to; and whether one
     /// of those that did was numbered.
     spoiled: Option<(DeliveryError, bool)>,
+    /// `Some` if metrics are pushed to brokers that ask for them.
+    telemetry: Option<Telemetry>,
     /// Until when a close waits for the end of a transaction. After that the coordinator will abort it by itself.
     transaction_ends_by: Option<Instant>,
     /// Callers wait for memory.
@@ -161,6 +175,10 @@ enum Purpose {
     InitProducerId,
     Transaction(Ask),
     Produce(Vec<Sent>),
+    /// For metrics.
+    Subscribe,
+    /// Of metrics.
+    Push,
 }
 
 /// A batch as it was named in its request: an answer is read by these names, whatever metadata says by then.
@@ -222,6 +240,7 @@ impl Engine {
             no_id_because: None,
             transactions: settings.transactional_id.as_ref().map(|_| Transactions::new()),
             spoiled: None,
+            telemetry: settings.metrics_push.then(|| Telemetry::new(now)),
             transaction_ends_by: None,
             pressed: false,
             actions: VecDeque::new(),
@@ -417,7 +436,8 @@ impl Engine {
         let transaction_is_due = transaction.is_some() && transaction_at.is_none_or(|at| at <= now);
         let wants_any_broker = self.metadata.next_due().is_some_and(|at| at <= now)
             || self.id_is_due(now)
-            || (transaction_is_due && coordinator.is_none());
+            || (transaction_is_due && coordinator.is_none())
+            || self.metrics_want_a_broker(now);
         let id = match self.producer_id {
             ProducerId::Wanted { not_before, .. } if self.has_use_for_an_id() => Some(not_before),
             _ => None,
@@ -426,7 +446,8 @@ impl Engine {
         let brokers = self.brokers.nodes.iter().filter_map(|(node, broker)| {
             let wanted = ready.contains(node)
                 || (wants_any_broker && broker.listed)
-                || (transaction_is_due && coordinator == Some(*node));
+                || (transaction_is_due && coordinator == Some(*node))
+                || self.has_metrics_for(now, &broker.link);
             let retry = if matches!(broker.link, Link::Down) { broker.retry_at } else { None };
             wanted.then_some([retry, broker.throttled_until])
         });
@@ -439,6 +460,7 @@ impl Engine {
             brokers,
             transaction_at,
             self.transaction_ends_by.filter(|_| self.closing),
+            self.telemetry.as_ref().and_then(Telemetry::next_due),
         ]
         .into_iter()
         .flatten()
@@ -501,7 +523,15 @@ impl Engine {
 
     /// A close was asked for, and nothing is left to do.
     pub(crate) fn is_finished(&self) -> bool {
-        self.closed || (self.closing && self.accumulator.unsettled() == 0 && self.has_no_open_transaction())
+        self.closed || (self.is_drained() && self.has_said_farewell())
+    }
+
+    fn is_drained(&self) -> bool {
+        self.closing && self.accumulator.unsettled() == 0 && self.has_no_open_transaction()
+    }
+
+    fn has_said_farewell(&self) -> bool {
+        self.telemetry.as_ref().is_none_or(|telemetry| telemetry.has_said_farewell(self.now))
     }
 
     // ---- the work of a turn
@@ -523,8 +553,17 @@ impl Engine {
         self.transact(now);
         self.send_ready(now);
         self.give_up_doomed(now);
+        self.push_metrics(now);
         while let Some(promise) = self.accumulator.pop_flushed() {
             self.actions.push_back(Action::Answer(promise));
+        }
+        for (topic, partition, identity) in self.accumulator.take_restarted() {
+            self.tell(|engine| ProducerEvent::EpochRaised {
+                topic: Arc::clone(engine.hub.topics().name(topic)),
+                partition,
+                producer_id: identity.id,
+                epoch: identity.epoch,
+            });
         }
         // Their handles may have been dropped: then this is all that anybody learns. One line a turn, however many fail.
         if let Some((records, first)) = self.lost.take() {
@@ -587,6 +626,7 @@ impl Engine {
     /// KIP-1102). Records wait meanwhile.
     fn rebootstrap(&mut self, now: Instant, why: &str) {
         log::warn!("starting again from bootstrap.servers: {why}");
+        self.tell(|_| ProducerEvent::Rebootstrapped { reason: why.to_owned() });
         let conns: Vec<ConnId> =
             self.brokers.nodes.iter().filter(|(node, _)| **node >= 0).filter_map(|(_, b)| b.conn()).collect();
         for conn in conns {
@@ -682,6 +722,8 @@ impl Engine {
                     self.numbers.produce_answered(now, node, request.sent);
                     self.produce_answered(now, node, request.version, body, sent)
                 }
+                Purpose::Subscribe => self.subscription_answered(now, request.version, body),
+                Purpose::Push => self.push_answered(now, request.version, body),
             },
         };
         if let Err((purpose, cause)) = result {
@@ -731,6 +773,7 @@ impl Engine {
         if let Some(broker) = self.brokers.get(node) {
             log::info!("connected to {}", broker.label);
         }
+        self.tell_of(node, |node, broker| ProducerEvent::Connected { node, broker });
     }
 
     fn metadata_answered(&mut self, now: Instant, node: i32, version: i16, body: &[u8]) -> Answered {
@@ -795,6 +838,7 @@ impl Engine {
             self.no_id_because = None;
             let identity = Identity { id: answer.producer_id, epoch: answer.producer_epoch };
             log::debug!("producer id {} epoch {}", identity.id, identity.epoch);
+            self.tell_identity(identity);
             self.accumulator.set_identity(now, Some(identity));
         }
         Ok(())
@@ -823,6 +867,7 @@ impl Engine {
             }
             Purpose::Transaction(ask) => self.transaction_unanswered(now, &ask),
             Purpose::Produce(sent) => self.produce_unanswered(now, node, sent, cause),
+            Purpose::Subscribe | Purpose::Push => self.metrics_lost(now),
         }
     }
 
@@ -835,6 +880,7 @@ impl Engine {
             // A pause that outlasts every record that waits for its end is a mistake, and would never be noticed.
             let pause = Duration::from_millis(pause_ms as u64).min(self.settings.delivery_timeout);
             broker.throttle(now, pause);
+            self.tell_of(node, |node, broker| ProducerEvent::Throttled { node, broker, duration: pause });
         }
     }
 
@@ -842,6 +888,13 @@ impl Engine {
         let rack = self.settings.rack_aware.then_some(self.settings.client_rack.as_str());
         let in_rack = rack.is_some_and(|rack| self.brokers.in_rack(change.leader, rack));
         let place = (change.topic, change.partition);
+        if let (Some(from), Some(to)) = (change.moved_from, change.leader) {
+            let partition = change.partition;
+            self.tell(|engine| {
+                let topic = Arc::clone(engine.hub.topics().name(change.topic));
+                ProducerEvent::LeaderMoved { topic, partition, from, to }
+            });
+        }
         self.accumulator.set_existing(place, change.exists);
         self.accumulator.set_leader(now, place, change.leader, change.epoch, in_rack, change.recreated);
     }
@@ -903,7 +956,12 @@ impl Engine {
     fn retire(&mut self, now: Instant, conn: ConnId) {
         self.count_end(now, conn);
         if let Some(retired) = self.brokers.lost(now, conn, |_| Duration::ZERO) {
-            log::info!("closed the connection to {}: idle for connections.max.idle.ms", retired.label);
+            log::info!("closed the connection to {}: {IDLE}", retired.label);
+            self.tell_of(retired.node, |node, broker| ProducerEvent::Disconnected {
+                node,
+                broker,
+                reason: IDLE.to_owned(),
+            });
             self.actions.push_back(Action::HangUp { conn });
         }
     }
@@ -938,6 +996,14 @@ impl Engine {
         } else {
             log::info!("no connection to {}: {cause}", lost.label);
         }
+        self.tell_of(lost.node, |node, broker| {
+            let reason = cause.to_owned();
+            if lost.was_ready {
+                ProducerEvent::Disconnected { node, broker, reason }
+            } else {
+                ProducerEvent::ConnectionFailed { node, broker, reason }
+            }
+        });
         for purpose in lost.requests {
             self.give_up(now, lost.node, purpose, cause);
         }
@@ -1048,6 +1114,28 @@ impl Engine {
         self.actions.push_back(Action::Transmit { conn, transmit: Transmit { head, bodies: Vec::new() } });
     }
 
+    // ---- who listens
+
+    /// Tells of what happened, if anybody listens.
+    fn tell(&mut self, event: impl FnOnce(&Self) -> ProducerEvent) {
+        if !self.settings.event_listeners.is_empty() {
+            let event = event(self);
+            self.actions.push_back(Action::Tell(event));
+        }
+    }
+
+    /// As [`tell`](Self::tell), of something that has to do with a broker.
+    fn tell_of(&mut self, node: i32, event: impl FnOnce(Option<i32>, Arc<str>) -> ProducerEvent) {
+        self.tell(|engine| {
+            let label = engine.brokers.nodes.get(&node).map(|broker| Arc::clone(&broker.label));
+            event((node >= 0).then_some(node), label.unwrap_or_default())
+        });
+    }
+
+    fn tell_identity(&mut self, identity: Identity) {
+        self.tell(|_| ProducerEvent::ProducerIdAssigned { producer_id: identity.id, epoch: identity.epoch });
+    }
+
     fn woken(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.dirty = true;
@@ -1082,6 +1170,8 @@ impl Random {
 
 /// The version of ApiVersions that says whom it is meant for.
 const CHECKING_VERSION: i16 = 5;
+
+const IDLE: &str = "idle for connections.max.idle.ms";
 
 const SOFTWARE_NAME: &str = env!("CARGO_PKG_NAME");
 const SOFTWARE_VERSION: &str = env!("CARGO_PKG_VERSION");

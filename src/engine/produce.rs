@@ -12,6 +12,7 @@ use super::{
 use crate::{
     config::Compression,
     error::{DeliveryCause, DeliveryError, DeliveryFailure, ErrorCode},
+    event::ProducerEvent,
     handoff::TopicId,
     metrics::SentBatch,
     wire::{
@@ -241,8 +242,14 @@ impl Engine {
                 self.retry_or_fail(now, node, sent.key, broker_says(answer), false);
             }
             Verdict::Split => {
+                let records = batch.records as usize;
                 if self.accumulator.split(now, sent.key) {
                     self.numbers.splits.add(self.numbers.at(now), 1);
+                    self.tell(|engine| ProducerEvent::BatchSplit {
+                        topic: Arc::clone(engine.hub.topics().name(sent.topic)),
+                        partition: sent.partition,
+                        records,
+                    });
                 } else {
                     self.fail(now, sent.key, broker_says(answer), Some(node));
                 }

@@ -320,10 +320,26 @@ impl Engine {
             Err(Refusal::Nonsense(cause)) => Err((Purpose::Transaction(ask), cause)),
             Err(Refusal::Code(code, about)) => {
                 let label = self.brokers.get(node).map(|b| Arc::clone(&b.label)).unwrap_or_default();
+                // Brokers have an empty text where there is nothing to say.
+                let about = about.filter(|about| !about.is_empty());
                 let about = about.map(|about| format!(" ({about})")).unwrap_or_default();
-                log::debug!("{}{about}, {label}: {code}", ask.name());
-                self.transaction_refused(now, &ask, code, format!("{}{about}, {label}", ask.name()));
+                let cause = format!("{}{about}, {}, {label}", ask.name(), self.subject_of(&ask));
+                log::debug!("{cause}: {code}");
+                self.transaction_refused(now, &ask, code, cause);
                 Ok(())
+            }
+        }
+    }
+
+    /// What a request is about, as whoever grants rights has to know it.
+    fn subject_of(&self, ask: &Ask) -> String {
+        match ask {
+            Ask::FindCoordinator(CoordinatorType::Group, group) => format!("group.id={group}"),
+            Ask::AddOffsets(offsets) | Ask::CommitOffsets(offsets) => {
+                format!("group.id={}", offsets.group.group_id)
+            }
+            _ => {
+                format!("transactional.id={}", self.settings.transactional_id.as_deref().unwrap_or_default())
             }
         }
     }
@@ -356,6 +372,7 @@ impl Engine {
                     return Err(Refusal::Nonsense(nonsense));
                 }
                 transactions.identified(identity, version >= FIRST_WITH_BUMPS, second);
+                self.tell_identity(identity);
             }
             (Ask::AddPartitions(places), Heard::Partitions(answer)) => {
                 let partitions =

@@ -24,10 +24,12 @@ use crate::{
         end_txn::EndTxnResponse,
         find_coordinator::FindCoordinatorResponse,
         frame::FrameReader,
+        get_telemetry_subscriptions::GetTelemetrySubscriptionsResponse,
         init_producer_id::InitProducerIdResponse,
         metadata::MetadataResponse,
         primitives::{Reader, put_uvarint, put_varint, put_varlong},
         produce::ProduceResponse,
+        push_telemetry::PushTelemetryResponse,
         record::{RecordHead, put_body, put_record},
         txn_offset_commit::TxnOffsetCommitResponse,
     },
@@ -131,6 +133,16 @@ fn is_answer(data: &[u8]) -> bool {
             Err(error) => error,
         },
         ApiKey::TxnOffsetCommit => match TxnOffsetCommitResponse::decode(version, &mut reader) {
+            Ok(_) => return true,
+            Err(error) => error,
+        },
+        ApiKey::GetTelemetrySubscriptions => {
+            match GetTelemetrySubscriptionsResponse::decode(version, &mut reader) {
+                Ok(_) => return true,
+                Err(error) => error,
+            }
+        }
+        ApiKey::PushTelemetry => match PushTelemetryResponse::decode(version, &mut reader) {
             Ok(_) => return true,
             Err(error) => error,
         },

@@ -224,6 +224,8 @@ impl Stage {
                 }
                 Action::Complete(batch) => self.hub.budget().release(batch.run()),
                 Action::Answer(promise) => promise.fulfil(),
+                Action::Tell(_) | Action::Introduce(_) => {}
+                Action::ReadMetrics => unreachable!("no broker here asks for metrics"),
             }
         }
         let released = self.engine.take_released();

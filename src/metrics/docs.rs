@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeSet, env, fmt::Write as _, fs, path::Path, sync::Arc, time::Duration};
 
-use super::{Memory, Metric, MetricKind, Metrics, Moment, Numbers, Shape, Source, Waits};
+use super::{
+    Metric, MetricKind, Metrics,
+    list::{Memory, Source},
+    numbers::Numbers,
+    waits::Waits,
+    windows::{Moment, Shape},
+};
 
 /// The metrics of a producer that has sent to one topic and asked one broker.
 fn metrics() -> Metrics {
@@ -12,7 +18,7 @@ fn metrics() -> Metrics {
     let mut numbers = Numbers::new(shape);
     numbers.topics.push(Some(Box::default()));
     numbers.nodes.insert(1, Default::default());
-    Metrics::new(&Source {
+    let source = Source {
         at: Moment { now, shape },
         numbers: &numbers,
         waits: &Waits::default(),
@@ -20,7 +26,8 @@ fn metrics() -> Metrics {
         client_id: "producer-1",
         started_ms: 0,
         topic: &|_| Arc::from("orders"),
-    })
+    };
+    Metrics::new(source.list())
 }
 
 fn tables() -> String {

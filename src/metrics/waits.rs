@@ -4,7 +4,7 @@ use super::windows::{Meter, Moment};
 use std::time::Duration;
 
 /// Times are in nanoseconds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Waits {
     pub(super) memory: Meter,
     pub(super) exhausted: Meter,

@@ -17,7 +17,7 @@ use crossbeam_channel::{Sender, unbounded};
 
 use crate::{error::panic_text, handoff::CallbackScope};
 
-pub(super) struct Callbacks {
+pub(crate) struct Callbacks {
     state: Mutex<State>,
 }
 
@@ -44,7 +44,7 @@ impl Callbacks {
     }
 
     /// Has `job`, which may run user code, run after all that were given before.
-    pub(super) fn run(&self, job: impl FnOnce() -> usize + Send + 'static) {
+    pub(crate) fn run(&self, job: impl FnOnce() -> usize + Send + 'static) {
         let mut state = self.lock();
         if let State::Idle { name, release } = &*state {
             match start(name, release) {
@@ -62,7 +62,7 @@ impl Callbacks {
     }
 
     /// Has `job`, which runs no user code, run after all that were given before: at once if none ever was.
-    pub(super) fn run_in_turn(&self, job: impl FnOnce() + Send + 'static) {
+    pub(crate) fn run_in_turn(&self, job: impl FnOnce() + Send + 'static) {
         give(
             self.lock(),
             Box::new(|| {

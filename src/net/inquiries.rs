@@ -16,7 +16,7 @@ use crate::{
     metrics::Numbers,
 };
 
-pub(super) struct Inquiries {
+pub(crate) struct Inquiries {
     bell: Box<dyn Bell>,
     /// Whether somebody waits. Looked at in every turn, so it is no lock.
     asked: AtomicBool,
@@ -66,7 +66,7 @@ impl Inquiries {
     }
 
     #[inline]
-    pub(super) fn answer(&self, numbers: impl FnOnce() -> Numbers) {
+    pub(crate) fn answer(&self, numbers: impl FnOnce() -> Numbers) {
         if self.asked.load(Ordering::Acquire) {
             self.asked.store(false, Ordering::Relaxed);
             let waiting = mem::take(&mut self.state.lock().waiting);

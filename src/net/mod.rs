@@ -11,9 +11,11 @@
 mod callbacks;
 mod connection;
 mod dial;
+mod events;
 mod inquiries;
 #[cfg(feature = "sasl")]
 mod login;
+mod readings;
 #[cfg(feature = "tls")]
 mod tls;
 mod token;
@@ -32,11 +34,12 @@ use mio::{Events, Poll, Waker};
 
 #[cfg(feature = "sasl")]
 use self::login::Logins;
+pub(crate) use self::{callbacks::Callbacks, inquiries::Inquiries};
 use self::{
-    callbacks::Callbacks,
     connection::{Connection, Security},
     dial::{Dialer, Outcome, Peer, SocketOptions, system_lookup},
-    inquiries::Inquiries,
+    events::Events as ToldEvents,
+    readings::Readings,
     token::{WAKER, token},
 };
 use crate::{
@@ -47,14 +50,18 @@ use crate::{
         Awaited, Bell, CallbackScope, Command, End, Hub, HubConfig, HubReceiver, LANES, Level, Promise,
         fail_here, sync::Mutex,
     },
-    metrics::Numbers,
+    metrics::{Counting, Numbers},
+    telemetry::{Desk, Sample},
 };
 
 /// The sender thread, for whoever ends it.
 pub(crate) struct SenderThread {
     pub(crate) hub: Arc<Hub>,
+    /// Where callers meet the metrics that are pushed.
+    pub(crate) desk: Arc<Desk>,
     thread: Mutex<Option<JoinHandle<()>>>,
     inquiries: Arc<Inquiries>,
+    pub(crate) counting: Arc<Counting>,
     settled: Awaited,
     ended: Awaited,
 }
@@ -100,6 +107,54 @@ pub(crate) fn start(
     #[cfg(feature = "sasl")]
     let logins = Logins::new(Arc::clone(&waker));
     let dialer = Dialer::new(poll.registry().try_clone()?, Arc::clone(&waker), sockets, system_lookup);
+    let bell = move || Box::new(Ringer(Arc::clone(&waker))) as Box<dyn Bell>;
+    launch(Arc::clone(&settings), bell, farewell, move |parts| {
+        let network = Network {
+            poll,
+            dialer,
+            security: Security::of(&settings),
+            #[cfg(feature = "sasl")]
+            logins,
+            abort_on_hang_up: settings.acks != 0,
+        };
+        let office = Office {
+            told: ToldEvents::new(&settings.event_listeners),
+            readings: Readings::new(parts.desk),
+            inquiries: parts.inquiries,
+            counting: parts.counting,
+            client_id: settings.client_id.clone(),
+        };
+        let hub = Arc::clone(parts.receiver.hub());
+        let engine = Engine::new(settings, hub, seed, read_clock());
+        Sender::new(engine, parts.receiver, parts.callbacks, office, network)
+    })
+}
+
+/// What takes from a hub what callers put in, on a thread of its own.
+pub(crate) trait FarEnd {
+    /// Until it was told to close and everything that was accepted is done. Fails if the system does not let it go on.
+    fn run(&mut self) -> io::Result<()>;
+
+    /// What it has counted, after the last turn.
+    fn last_numbers(&mut self) -> Numbers;
+}
+
+/// What a far end is made of.
+pub(crate) struct Parts {
+    pub(crate) receiver: HubReceiver,
+    pub(crate) callbacks: Arc<Callbacks>,
+    pub(crate) inquiries: Arc<Inquiries>,
+    pub(crate) counting: Arc<Counting>,
+    pub(crate) desk: Arc<Desk>,
+}
+
+/// Starts a hub and the thread at its far end, as [`start`] says. `bell` makes what wakes that thread.
+pub(crate) fn launch<F: FarEnd>(
+    settings: Arc<Settings>,
+    bell: impl Fn() -> Box<dyn Bell>,
+    farewell: impl FnOnce() + Send + 'static,
+    new: impl FnOnce(Parts) -> F + Send + 'static,
+) -> io::Result<SenderThread> {
     let chunks = (settings.buffer_memory / SHARE_OF_CHUNKS / CHUNK_BYTES).min(CHANNEL_CAPACITY);
     let config = HubConfig {
         buffer_memory: settings.buffer_memory,
@@ -109,8 +164,10 @@ pub(crate) fn start(
         linger: settings.linger,
         ring_threshold: RING_THRESHOLD,
     };
-    let inquiries = Arc::new(Inquiries::new(Box::new(Ringer(Arc::clone(&waker)))));
-    let (hub, receiver) = Hub::new(config, Box::new(Ringer(waker)));
+    let inquiries = Arc::new(Inquiries::new(bell()));
+    let desk = Arc::new(Desk::new(bell()));
+    let counting = Arc::new(Counting::new(settings.metrics_shape));
+    let (hub, receiver) = Hub::new(config, bell());
     if settings.transactional_id.is_some() {
         hub.bar_records();
     }
@@ -121,24 +178,20 @@ pub(crate) fn start(
     let (promise_settled, settled) = Promise::new();
     let (promise_ended, ended) = Promise::new();
     let thread = thread::Builder::new().name(format!("kafka-producer-network-thread | {client_id}")).spawn({
-        let (hub, callbacks) = (Arc::clone(&hub), Arc::clone(&callbacks));
-        let inquiries = Arc::clone(&inquiries);
+        let (hub, callbacks, desk) = (Arc::clone(&hub), Arc::clone(&callbacks), Arc::clone(&desk));
+        let (inquiries, counting) = (Arc::clone(&inquiries), Arc::clone(&counting));
         move || {
-            let new = || {
-                let network = Network {
-                    poll,
-                    dialer,
-                    security: Security::of(&settings),
-                    #[cfg(feature = "sasl")]
-                    logins,
-                    abort_on_hang_up: settings.acks != 0,
-                };
-                let engine = Engine::new(settings, Arc::clone(&hub), seed, read_clock());
-                Sender::new(engine, receiver, Arc::clone(&callbacks), Arc::clone(&inquiries), network)
+            let parts = Parts {
+                receiver,
+                callbacks: Arc::clone(&callbacks),
+                inquiries: Arc::clone(&inquiries),
+                counting,
+                desk: Arc::clone(&desk),
             };
-            live_and_die(new, &hub, &inquiries);
+            live_and_die(move || new(parts), &hub, &inquiries);
             promise_settled.fulfil();
             callbacks.finish();
+            desk.end();
             {
                 // What waits for this thread would wait for itself, as in a callback.
                 let _scope = CallbackScope::enter();
@@ -149,7 +202,7 @@ pub(crate) fn start(
     });
     // The callbacks hold the hub and the hub holds the callbacks, until they are told that it is over.
     let thread = thread.inspect_err(|_| callbacks.finish())?;
-    Ok(SenderThread { hub, thread: Mutex::new(Some(thread)), inquiries, settled, ended })
+    Ok(SenderThread { hub, desk, thread: Mutex::new(Some(thread)), inquiries, counting, settled, ended })
 }
 
 /// Has a place for callbacks to run, also for those of records that never come to the engine.
@@ -168,7 +221,7 @@ fn start_callbacks(client_id: &str, hub: &Arc<Hub>) -> Arc<Callbacks> {
     callbacks
 }
 
-fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub, inquiries: &Inquiries) {
+fn live_and_die<F: FarEnd>(new: impl FnOnce() -> F, hub: &Hub, inquiries: &Inquiries) {
     let mut sender = None;
     let life = catch_unwind(AssertUnwindSafe(|| sender.insert(new()).run()));
     let end = match life {
@@ -182,7 +235,7 @@ fn live_and_die(new: impl FnOnce() -> Sender, hub: &Hub, inquiries: &Inquiries) 
     // First the hub, so that nothing is accepted any more and everything that fails from here on knows why; then the
     // engine, whose records fail as they are dropped. The callbacks of both are left to whoever comes after.
     hub.die(end);
-    inquiries.end(sender.as_mut().map(|sender| sender.engine.last_numbers(read_clock())));
+    inquiries.end(sender.as_mut().map(FarEnd::last_numbers));
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(sender))) {
         log::error!("the end of the sender thread panicked: {}", panic_text(&*panic));
     }
@@ -220,11 +273,20 @@ struct Network {
     abort_on_hang_up: bool,
 }
 
+/// Who is told of what happens, besides those whose records they are.
+struct Office {
+    told: ToldEvents,
+    readings: Readings,
+    inquiries: Arc<Inquiries>,
+    counting: Arc<Counting>,
+    client_id: String,
+}
+
 struct Sender {
     engine: Engine,
     receiver: HubReceiver,
     callbacks: Arc<Callbacks>,
-    inquiries: Arc<Inquiries>,
+    office: Office,
     network: Network,
     connections: HashMap<ConnId, Connection>,
     /// What the engine said last about when it must be called.
@@ -242,36 +304,7 @@ struct Sender {
     buffer: Box<[u8]>,
 }
 
-impl Sender {
-    fn new(
-        engine: Engine,
-        receiver: HubReceiver,
-        callbacks: Arc<Callbacks>,
-        inquiries: Arc<Inquiries>,
-        network: Network,
-    ) -> Self {
-        Self {
-            engine,
-            receiver,
-            callbacks,
-            inquiries,
-            network,
-            connections: HashMap::new(),
-            deadline: None,
-            next_steal: read_clock(),
-            waited_for: false,
-            pressed: false,
-            unwritten: Vec::new(),
-            unread: Vec::new(),
-            buffer: vec![0; READ_BUFFER].into(),
-        }
-    }
-
-    fn hub(&self) -> &Hub {
-        self.receiver.hub()
-    }
-
-    /// Until the engine has finished after a close. Fails if the system does not let it wait.
+impl FarEnd for Sender {
     fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
         let mut slept = None;
@@ -287,8 +320,9 @@ impl Sender {
             }
             self.act(now);
             let woken = self.release();
-            self.inquiries.answer(|| self.engine.numbers(now));
+            self.office.inquiries.answer(|| self.engine.numbers(now));
             if self.engine.is_finished() {
+                self.office.told.finish(&self.callbacks);
                 return Ok(());
             }
             if woken && !self.engine.has_in_flight() {
@@ -306,6 +340,40 @@ impl Sender {
             slept = Some((now, read_clock()));
             self.sleep(now, &mut events)?;
         }
+    }
+
+    fn last_numbers(&mut self) -> Numbers {
+        self.engine.last_numbers(read_clock())
+    }
+}
+
+impl Sender {
+    fn new(
+        engine: Engine,
+        receiver: HubReceiver,
+        callbacks: Arc<Callbacks>,
+        office: Office,
+        network: Network,
+    ) -> Self {
+        Self {
+            engine,
+            receiver,
+            callbacks,
+            office,
+            network,
+            connections: HashMap::new(),
+            deadline: None,
+            next_steal: read_clock(),
+            waited_for: false,
+            pressed: false,
+            unwritten: Vec::new(),
+            unread: Vec::new(),
+            buffer: vec![0; READ_BUFFER].into(),
+        }
+    }
+
+    fn hub(&self) -> &Hub {
+        self.receiver.hub()
     }
 
     /// What the network has brought.
@@ -378,6 +446,12 @@ impl Sender {
         for topic in self.receiver.take_wishes() {
             self.engine.handle_wish(now, topic);
         }
+        if self.office.readings.desk().take_wish() {
+            self.engine.handle_instance_wish(now);
+        }
+        while let Some(reading) = self.office.readings.poll() {
+            self.engine.handle_reading(now, reading);
+        }
         for (cells, cell) in self.receiver.take_gets() {
             if self.engine.handle_get(now, &cells, cell) {
                 self.waited_for = true;
@@ -392,6 +466,14 @@ impl Sender {
         if forced && let Some((count, first)) = self.engine.handle_forced_close(now) {
             self.hub().note_abandoned(count, first);
         }
+    }
+
+    /// What this producer measures of itself.
+    fn samples(&mut self, now: Instant) -> Vec<Sample> {
+        let numbers = self.engine.numbers(now);
+        let office = &self.office;
+        let metrics = office.counting.list(Some(&numbers), self.receiver.hub(), &office.client_id);
+        metrics.iter().map(Sample::of).collect()
     }
 
     /// Does what the engine says until it has nothing more to say.
@@ -419,6 +501,14 @@ impl Sender {
                     Action::HangUp { conn } => self.hang_up(conn),
                     Action::Complete(batch) => self.callbacks.run(move || batch.run()),
                     Action::Answer(promise) => self.callbacks.run_in_turn(move || promise.fulfil()),
+                    Action::Tell(event) => self.office.told.tell(&self.callbacks, event),
+                    Action::ReadMetrics => {
+                        let samples = self.samples(now);
+                        if let Some(reading) = self.office.readings.take(&self.callbacks, samples) {
+                            self.engine.handle_reading(now, reading);
+                        }
+                    }
+                    Action::Introduce(id) => self.office.readings.desk().introduce(id),
                 }
             }
             // All transmits of a connection together, and at once instead of when the poller says so: there nearly

@@ -190,6 +190,10 @@ fn explain(error: &TlsError) -> String {
         TlsError::InvalidMessage(
             InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
         ) => "it does not speak TLS: is this a PLAINTEXT port (security.protocol)?".to_owned(),
+        TlsError::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
+            "its chain of certificates, or another message of the TLS handshake, is larger than 64 KiB"
+                .to_owned()
+        }
         _ => format!("the TLS handshake failed: {error}"),
     }
 }
@@ -234,6 +238,7 @@ mod tests {
             (TlsError::AlertReceived(AlertDescription::HandshakeFailure), "ssl.cipher.suites"),
             (TlsError::AlertReceived(AlertDescription::InternalError), "InternalError"),
             (TlsError::InvalidMessage(InvalidMessage::InvalidContentType), "security.protocol"),
+            (TlsError::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge), "64 KiB"),
             (TlsError::DecryptError, "failed"),
         ] {
             let text = explain(&error);

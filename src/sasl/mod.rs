@@ -188,7 +188,7 @@ fn next(login: &Login, state: State, challenge: &[u8]) -> Next {
             Ok(Some((Zeroizing::new(vec![1]), State::ExpectFailure)))
         }
         (_, State::ExpectFailure) => Err("it refused the token, and then did not".to_owned().into()),
-        _ => Err("it goes on where nothing is left to say".to_owned().into()),
+        _ => Err("it goes on where nothing is left to say (sasl.mechanism)".to_owned().into()),
     }
 }
 

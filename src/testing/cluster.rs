@@ -24,7 +24,7 @@ use self::{
     wire::Wire,
 };
 use super::{
-    Api, Batch, Fault, Injection, Record,
+    Api, Batch, Fault, Injection, Push, Record, Subscription,
     audit::MAX_IN_FLIGHT,
     model::{ClusterModel, ModelConfig, Reaction, no_broker},
 };
@@ -85,7 +85,8 @@ impl Cluster {
         self.shared.lock().model.create_topic(name, partitions);
     }
 
-    /// Deletes a topic with its records. Created again it has another id.
+    /// Deletes a topic with its records. Created again it has another id; that happens as soon as a producer asks for it,
+    /// unless the builder said `auto_create_topics(false)`.
     #[track_caller]
     pub fn delete_topic(&self, name: &str) {
         self.shared.lock().model.delete_topic(name);
@@ -208,6 +209,24 @@ impl Cluster {
     /// The batches of a topic, by partition and offset. Empty if no records are kept.
     pub fn batches(&self, topic: &str) -> Vec<Batch> {
         self.shared.lock().model.batches(topic)
+    }
+
+    /// The metrics that clients have pushed, see [`ClusterBuilder::telemetry`]. A push that makes no sense is a
+    /// [violation](Self::violations), and so is a metric that nobody has asked for.
+    pub fn pushes(&self) -> Vec<Push> {
+        self.shared.lock().model.pushes().to_vec()
+    }
+
+    /// Waits until so many pushes were taken since the start. False if fewer were after `at_most`.
+    pub fn wait_for_pushes(&self, count: usize, at_most: Duration) -> bool {
+        self.shared.wait_until(at_most, |state| state.model.pushes().len() >= count)
+    }
+
+    /// Asks clients for other metrics from now on: what they push for the last subscription is refused with
+    /// UNKNOWN_SUBSCRIPTION_ID.
+    #[track_caller]
+    pub fn set_subscription(&self, subscription: Subscription) {
+        self.shared.lock().model.set_subscription(subscription);
     }
 
     /// How many records lie in a topic, whether they are kept or only counted.
@@ -443,6 +462,12 @@ impl ClusterBuilder {
     pub fn sasl_plain(mut self, user: &str, password: &str, session: Option<Duration>) -> Self {
         self.config.sasl = true;
         self.user = Some(gate::User { name: user.to_owned(), password: password.to_owned(), session });
+        self
+    }
+
+    /// Has the brokers ask clients for metrics (KIP-714), as those with a receiver for metrics do. By default they do not.
+    pub fn telemetry(mut self, subscription: Subscription) -> Self {
+        self.config.telemetry = Some(subscription);
         self
     }
 

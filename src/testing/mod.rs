@@ -30,15 +30,19 @@ mod cluster;
 mod fault;
 mod inflate;
 mod log;
+mod mock;
 pub(crate) mod model;
 #[cfg(test)]
 mod probe;
 mod record;
+mod telemetry;
 
 pub use self::{
     cluster::{Cluster, ClusterBuilder},
     fault::{Fault, Injection},
+    mock::{MockCall, MockOffsets, MockProducer, MockProducerBuilder},
     record::{Batch, Record},
+    telemetry::{Push, PushedMetric, Subscription},
 };
 
 /// The requests that a [`Cluster`] serves.
@@ -63,4 +67,8 @@ pub enum Api {
     TxnOffsetCommit,
     /// The end of a transaction. Versions 0 to 5.
     EndTxn,
+    /// Which metrics the brokers want. Version 0, with [`ClusterBuilder::telemetry`] alone.
+    GetTelemetrySubscriptions,
+    /// A client's metrics. Version 0, with [`ClusterBuilder::telemetry`] alone.
+    PushTelemetry,
 }

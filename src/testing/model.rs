@@ -12,6 +12,7 @@
 
 mod discovery;
 mod produce;
+mod telemetry;
 mod transactions;
 
 use std::{
@@ -24,19 +25,23 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
     messages::{
         AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, ApiKey, ApiVersionsRequest, EndTxnRequest,
-        FindCoordinatorRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest, RequestHeader,
-        ResponseHeader, TopicName, TxnOffsetCommitRequest,
+        FindCoordinatorRequest, GetTelemetrySubscriptionsRequest, InitProducerIdRequest, MetadataRequest,
+        ProduceRequest, PushTelemetryRequest, RequestHeader, ResponseHeader, TopicName,
+        TxnOffsetCommitRequest,
     },
     protocol::{Decodable, Encodable, StrBytes},
 };
 
-use self::{discovery::NEWEST_TRANSACTIONS, produce::is_idempotent, transactions::Coordinators};
+use self::{
+    discovery::NEWEST_TRANSACTIONS, produce::is_idempotent, telemetry::Receiver, transactions::Coordinators,
+};
 use super::{
     Api,
     audit::Audit,
     fault::{Drawn, Fault, Faults, Injection},
     log::{PartitionLog, StoredBatch},
     record::Batch,
+    telemetry::Subscription,
 };
 use crate::ErrorCode;
 
@@ -59,6 +64,8 @@ pub(crate) struct ModelConfig {
     pub(crate) epoch_millis: i64,
     /// Whether the brokers say that they can be logged in to.
     pub(crate) sasl: bool,
+    /// `Some` if the brokers have a receiver for metrics.
+    pub(crate) telemetry: Option<Subscription>,
     /// Where topic ids and producer ids come from.
     pub(crate) seed: u64,
 }
@@ -74,6 +81,7 @@ impl Default for ModelConfig {
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             epoch_millis: DEFAULT_EPOCH_MILLIS,
             sasl: false,
+            telemetry: None,
             seed: 0,
         }
     }
@@ -118,6 +126,7 @@ pub(crate) struct ClusterModel {
     connections: u64,
     next_producer_id: i64,
     coordinators: Coordinators,
+    receiver: Option<Receiver>,
     /// The level of the feature `transaction.version`, and how often the features were changed.
     transaction_version: i16,
     features_epoch: i64,
@@ -171,6 +180,8 @@ enum Body {
     AddOffsets(AddOffsetsToTxnRequest),
     CommitOffsets(TxnOffsetCommitRequest),
     EndTransaction(EndTxnRequest),
+    Subscribe(GetTelemetrySubscriptionsRequest),
+    Push(PushTelemetryRequest),
 }
 
 impl ClusterModel {
@@ -188,7 +199,11 @@ impl ClusterModel {
             names_by_id: HashMap::new(),
             topic_errors: BTreeMap::new(),
             frozen_leaders: None,
-            versions: Api::ALL.into_iter().map(|api| (api, api.default_versions())).collect(),
+            versions: Api::ALL
+                .into_iter()
+                .filter(|api| !api.is_for_metrics() || config.telemetry.is_some())
+                .map(|api| (api, api.default_versions()))
+                .collect(),
             faults: Faults::default(),
             delay: Duration::ZERO,
             last_due: HashMap::new(),
@@ -197,6 +212,7 @@ impl ClusterModel {
             connections: 0,
             next_producer_id: FIRST_PRODUCER_ID,
             coordinators: Coordinators::default(),
+            receiver: config.telemetry.clone().map(Receiver::new),
             transaction_version: NEWEST_TRANSACTIONS,
             features_epoch: 1,
             random: config.seed,
@@ -561,7 +577,7 @@ impl ClusterModel {
         };
         let (key, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
         let api = Api::from_key(key).ok_or_else(|| format!("the API {key} is not served"))?;
-        let served = &self.versions[&api];
+        let served = self.versions.get(&api).ok_or_else(|| format!("{api:?} is not served"))?;
         if !served.contains(&version) || api.undecodable(version) {
             if api == Api::ApiVersions {
                 return Ok(None);
@@ -589,6 +605,10 @@ impl ClusterModel {
                 TxnOffsetCommitRequest::decode(&mut rest, version).map(Body::CommitOffsets)
             }
             Api::EndTxn => EndTxnRequest::decode(&mut rest, version).map(Body::EndTransaction),
+            Api::GetTelemetrySubscriptions => {
+                GetTelemetrySubscriptionsRequest::decode(&mut rest, version).map(Body::Subscribe)
+            }
+            Api::PushTelemetry => PushTelemetryRequest::decode(&mut rest, version).map(Body::Push),
         };
         let body = body.map_err(|problem| format!("{api:?} of version {version}: {problem}"))?;
         if !rest.is_empty() {
@@ -605,7 +625,9 @@ impl ClusterModel {
             | Body::InitProducerId(_)
             | Body::FindCoordinator(_)
             | Body::AddOffsets(_)
-            | Body::EndTransaction(_) => Vec::new(),
+            | Body::EndTransaction(_)
+            | Body::Subscribe(_)
+            | Body::Push(_) => Vec::new(),
             Body::AddPartitions(request) => {
                 let topics = request.v3_and_below_topics.iter();
                 topics.map(|topic| (topic.name.to_string(), -1)).collect()
@@ -664,6 +686,10 @@ impl ClusterModel {
             Body::EndTransaction(request) => {
                 (self.end_transaction(asked, &request, throttle, injection), false)
             }
+            Body::Subscribe(request) => {
+                (self.telemetry_subscription(asked, &request, throttle, injection), false)
+            }
+            Body::Push(request) => (self.telemetry_push(asked, &request, throttle, injection), false),
         };
 
         let fault = injection.map(|injection| &injection.fault);
@@ -819,7 +845,7 @@ fn topic_name(name: &str) -> TopicName {
 }
 
 impl Api {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Produce,
         Self::Metadata,
         Self::ApiVersions,
@@ -829,7 +855,14 @@ impl Api {
         Self::AddOffsetsToTxn,
         Self::TxnOffsetCommit,
         Self::EndTxn,
+        Self::GetTelemetrySubscriptions,
+        Self::PushTelemetry,
     ];
+
+    /// Whether it is served only where there is a receiver for metrics.
+    fn is_for_metrics(self) -> bool {
+        matches!(self, Self::GetTelemetrySubscriptions | Self::PushTelemetry)
+    }
 
     fn from_key(key: i16) -> Option<Self> {
         Self::ALL.into_iter().find(|api| api.kafka() as i16 == key)
@@ -846,6 +879,8 @@ impl Api {
             Self::AddOffsetsToTxn => ApiKey::AddOffsetsToTxn,
             Self::TxnOffsetCommit => ApiKey::TxnOffsetCommit,
             Self::EndTxn => ApiKey::EndTxn,
+            Self::GetTelemetrySubscriptions => ApiKey::GetTelemetrySubscriptions,
+            Self::PushTelemetry => ApiKey::PushTelemetry,
         }
     }
 
@@ -858,6 +893,7 @@ impl Api {
             Self::InitProducerId | Self::TxnOffsetCommit | Self::EndTxn => 0..=5,
             Self::FindCoordinator => 0..=6,
             Self::AddPartitionsToTxn => 0..=3,
+            Self::GetTelemetrySubscriptions | Self::PushTelemetry => 0..=0,
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) enum ApiKey {
     TxnOffsetCommit = 28,
     #[cfg(feature = "sasl")]
     SaslAuthenticate = 36,
+    GetTelemetrySubscriptions = 71,
+    PushTelemetry = 72,
 }
 
 impl ApiKey {
@@ -35,6 +37,8 @@ impl ApiKey {
         Self::TxnOffsetCommit,
         #[cfg(feature = "sasl")]
         Self::SaslAuthenticate,
+        Self::GetTelemetrySubscriptions,
+        Self::PushTelemetry,
     ];
 
     /// The number on the wire.
@@ -58,6 +62,8 @@ impl ApiKey {
             Self::SaslHandshake => "SaslHandshake",
             #[cfg(feature = "sasl")]
             Self::SaslAuthenticate => "SaslAuthenticate",
+            Self::GetTelemetrySubscriptions => "GetTelemetrySubscriptions",
+            Self::PushTelemetry => "PushTelemetry",
         }
     }
 
@@ -66,7 +72,13 @@ impl ApiKey {
     pub(crate) fn largest_answer(self) -> usize {
         match self {
             // A few numbers, a host.
-            Self::InitProducerId | Self::FindCoordinator | Self::AddOffsetsToTxn | Self::EndTxn => 64 << 10,
+            Self::InitProducerId
+            | Self::FindCoordinator
+            | Self::AddOffsetsToTxn
+            | Self::EndTxn
+            | Self::PushTelemetry => 64 << 10,
+            // Beginnings of names.
+            Self::GetTelemetrySubscriptions => 1 << 20,
             // Some eighty ranges of versions, and features: a few KiB. Read before anybody is known.
             Self::ApiVersions => 1 << 20,
             // Some 50 bytes for a partition, and what a broker has to say about single records.
@@ -93,7 +105,9 @@ impl ApiKey {
             | Self::AddPartitionsToTxn
             | Self::AddOffsetsToTxn
             | Self::EndTxn
-            | Self::TxnOffsetCommit => 0,
+            | Self::TxnOffsetCommit
+            | Self::GetTelemetrySubscriptions
+            | Self::PushTelemetry => 0,
             // After version 0 proofs travel without a header, and with a broker that nobody runs any more.
             #[cfg(feature = "sasl")]
             Self::SaslHandshake => 1,
@@ -111,6 +125,7 @@ impl ApiKey {
             // From 4 on it is for brokers among themselves.
             Self::AddPartitionsToTxn => 3,
             Self::AddOffsetsToTxn => 4,
+            Self::GetTelemetrySubscriptions | Self::PushTelemetry => 0,
             #[cfg(feature = "sasl")]
             Self::SaslHandshake => 1,
             #[cfg(feature = "sasl")]
@@ -123,6 +138,7 @@ impl ApiKey {
         match self {
             Self::Produce | Self::Metadata => 9,
             Self::InitProducerId => 2,
+            Self::GetTelemetrySubscriptions | Self::PushTelemetry => 0,
             Self::ApiVersions
             | Self::FindCoordinator
             | Self::AddPartitionsToTxn

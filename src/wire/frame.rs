@@ -236,6 +236,8 @@ mod tests {
             (ApiKey::FindCoordinator, 65_536),
             (ApiKey::AddOffsetsToTxn, 65_536),
             (ApiKey::EndTxn, 65_536),
+            (ApiKey::PushTelemetry, 65_536),
+            (ApiKey::GetTelemetrySubscriptions, 1_048_576),
             (ApiKey::ApiVersions, 1_048_576),
             (ApiKey::SaslHandshake, 1_048_576),
             (ApiKey::SaslAuthenticate, 1_048_576),
@@ -252,7 +254,7 @@ mod tests {
                 assert!(text.contains(part), "{part}: {text}");
             }
         }
-        assert_eq!(ApiKey::ALL.len(), 11, "a new one needs its line above");
+        assert_eq!(ApiKey::ALL.len(), 13, "a new one needs its line above");
     }
 
     #[test]

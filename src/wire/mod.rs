@@ -28,10 +28,13 @@ pub(crate) mod codec;
 pub(crate) mod end_txn;
 pub(crate) mod find_coordinator;
 pub(crate) mod frame;
+pub(crate) mod get_telemetry_subscriptions;
 pub(crate) mod init_producer_id;
 pub(crate) mod metadata;
+pub(crate) mod otlp;
 pub(crate) mod primitives;
 pub(crate) mod produce;
+pub(crate) mod push_telemetry;
 pub(crate) mod record;
 #[cfg(feature = "sasl")]
 pub(crate) mod sasl_authenticate;

@@ -6,7 +6,7 @@
 //! Two families of varints exist side by side: *unsigned* ones in the flexible versions of messages, *zigzag* ones
 //! inside records.
 
-use byteorder::{BigEndian, ByteOrder};
+use byteorder::{BigEndian, ByteOrder, LittleEndian};
 use thiserror::Error;
 
 /// The id of a topic; all zeros is none.
@@ -312,6 +312,13 @@ pub(crate) fn put_i32(out: &mut Vec<u8>, value: i32) {
 pub(crate) fn put_i64(out: &mut Vec<u8>, value: i64) {
     let mut bytes = [0; 8];
     BigEndian::write_i64(&mut bytes, value);
+    out.extend_from_slice(&bytes);
+}
+
+/// Kafka's numbers begin with the highest byte; those of protocol buffers with the lowest.
+pub(crate) fn put_u64_le(out: &mut Vec<u8>, value: u64) {
+    let mut bytes = [0; 8];
+    LittleEndian::write_u64(&mut bytes, value);
     out.extend_from_slice(&bytes);
 }
 

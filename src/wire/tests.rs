@@ -22,6 +22,7 @@ use super::{
     end_txn::{EndTxnRequest, EndTxnResponse},
     find_coordinator::{Coordinator, CoordinatorType, FindCoordinatorRequest, FindCoordinatorResponse},
     frame::{self, FrameReader},
+    get_telemetry_subscriptions::{GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse},
     init_producer_id::{InitProducerIdRequest, InitProducerIdResponse},
     metadata::{Broker, MetadataRequest, MetadataResponse, Partition, Topic},
     primitives::{DecodeError, Reader, Uuid},
@@ -29,6 +30,7 @@ use super::{
         PartitionResponse, ProduceFrame, ProducePartition, ProduceRequest, ProduceResponse, ProduceTopic,
         TopicResponse,
     },
+    push_telemetry::{PushTelemetryRequest, PushTelemetryResponse},
     record::{RecordHead, put_body, put_record},
     sasl_authenticate::{self, SaslAuthenticateResponse},
     sasl_handshake::{self, SaslHandshakeResponse},
@@ -210,6 +212,47 @@ fn requests_as_java_writes_them() {
     }
 }
 
+/// Put together by hand from the protocol's tables.
+#[test]
+fn telemetry_byte_by_byte() {
+    let subscribe = GetTelemetrySubscriptionsRequest { client_instance_id: TOPIC_ID };
+    let api = ApiKey::GetTelemetrySubscriptions;
+    assert_eq!(
+        hex(&frame::request(api, 0, 8, "p1", |out| subscribe.encode(0, out))),
+        "0000001e0047000000000008000270310001234567 89abcdef112233445566778800".replace(' ', "")
+    );
+    let push = PushTelemetryRequest {
+        client_instance_id: TOPIC_ID,
+        subscription_id: 9,
+        terminating: true,
+        compression_type: 2,
+        metrics: b"abc",
+    };
+    assert_eq!(
+        hex(&frame::request(ApiKey::PushTelemetry, 0, 8, "p1", |out| push.encode(0, out))),
+        "000000280048000000000008000270310001234567 89abcdef1122334455667788 00000009 01 02 04616263 00"
+            .replace(' ', "")
+    );
+    let answer = bytes(
+        &"00000000 0000 0123456789abcdef1122334455667788 00000009 03 02 00 00007530 00100000 01 02 0261 00"
+            .replace(' ', ""),
+    );
+    assert_eq!(
+        GetTelemetrySubscriptionsResponse::decode(0, &mut Reader::new(&answer)),
+        Ok(GetTelemetrySubscriptionsResponse {
+            throttle_time_ms: 0,
+            error: ErrorCode::NONE,
+            client_instance_id: TOPIC_ID,
+            subscription_id: 9,
+            accepted_compression_types: vec![2, 0],
+            push_interval_ms: 30_000,
+            telemetry_max_bytes: 1 << 20,
+            delta_temporality: true,
+            requested_metrics: vec!["a".into()],
+        })
+    );
+}
+
 #[test]
 fn produce_requests_as_java_writes_them() {
     let records = bytes(B1);
@@ -373,6 +416,32 @@ fn every_version_of_every_request_is_read_by_an_independent_codec() {
         });
         let read: messages::SaslAuthenticateRequest = understood(ApiKey::SaslAuthenticate, version, &frame);
         assert_eq!(&*read.auth_bytes, b"\0alice\0secret");
+    }
+    for version in versions(ApiKey::GetTelemetrySubscriptions) {
+        let request = GetTelemetrySubscriptionsRequest { client_instance_id: TOPIC_ID };
+        let api = ApiKey::GetTelemetrySubscriptions;
+        let frame = frame::request(api, version, 1, CLIENT, |out| request.encode(version, out));
+        let read: messages::GetTelemetrySubscriptionsRequest = understood(api, version, &frame);
+        assert_eq!(read.client_instance_id.as_bytes(), &TOPIC_ID);
+    }
+    for version in versions(ApiKey::PushTelemetry) {
+        for (terminating, metrics) in [(true, &b""[..]), (false, &[7; 300])] {
+            let request = PushTelemetryRequest {
+                client_instance_id: TOPIC_ID,
+                subscription_id: -7,
+                terminating,
+                compression_type: 4,
+                metrics,
+            };
+            let api = ApiKey::PushTelemetry;
+            let frame = frame::request(api, version, 1, CLIENT, |out| request.encode(version, out));
+            let read: messages::PushTelemetryRequest = understood(api, version, &frame);
+            assert_eq!(read.client_instance_id.as_bytes(), &TOPIC_ID);
+            assert_eq!(
+                (read.subscription_id, read.terminating, read.compression_type, &*read.metrics),
+                (-7, terminating, 4, metrics)
+            );
+        }
     }
     for version in versions(ApiKey::Metadata) {
         for topics in [None, Some(&[][..]), Some(&["orders", "t"])] {
@@ -605,6 +674,31 @@ fn every_version_of_every_response_of_an_independent_codec_is_read() {
             "{version}"
         );
     }
+    for version in versions(ApiKey::GetTelemetrySubscriptions) {
+        assert_eq!(
+            GetTelemetrySubscriptionsResponse::decode(
+                version,
+                &mut Reader::new(&their_subscriptions(version))
+            ),
+            Ok(GetTelemetrySubscriptionsResponse {
+                throttle_time_ms: 250,
+                error: ErrorCode::THROTTLING_QUOTA_EXCEEDED,
+                client_instance_id: TOPIC_ID,
+                subscription_id: -7,
+                accepted_compression_types: vec![4, 1],
+                push_interval_ms: 300_000,
+                telemetry_max_bytes: 1 << 20,
+                delta_temporality: true,
+                requested_metrics: vec!["org.apache.kafka.producer.".into(), String::new()],
+            })
+        );
+    }
+    for version in versions(ApiKey::PushTelemetry) {
+        assert_eq!(
+            PushTelemetryResponse::decode(version, &mut Reader::new(&their_push(version))),
+            Ok(PushTelemetryResponse { throttle_time_ms: 250, error: ErrorCode::UNKNOWN_SUBSCRIPTION_ID })
+        );
+    }
     for version in versions(ApiKey::Metadata) {
         assert_eq!(
             MetadataResponse::decode(version, &mut Reader::new(&their_metadata(version))),
@@ -715,6 +809,10 @@ fn response_headers_of_an_independent_codec_are_read() {
                 ApiKey::TxnOffsetCommit => messages::TxnOffsetCommitResponse::header_version(version),
                 ApiKey::SaslHandshake => messages::SaslHandshakeResponse::header_version(version),
                 ApiKey::SaslAuthenticate => messages::SaslAuthenticateResponse::header_version(version),
+                ApiKey::GetTelemetrySubscriptions => {
+                    messages::GetTelemetrySubscriptionsResponse::header_version(version)
+                }
+                ApiKey::PushTelemetry => messages::PushTelemetryResponse::header_version(version),
             };
             let mut header = messages::ResponseHeader::default().with_correlation_id(77);
             if header_version > 0 {
@@ -874,6 +972,8 @@ pub(crate) fn responses() -> Vec<Api> {
                     ApiKey::TxnOffsetCommit => their_offset_commit(version),
                     ApiKey::SaslHandshake => their_sasl_handshake(version),
                     ApiKey::SaslAuthenticate => their_sasl_authenticate(version),
+                    ApiKey::GetTelemetrySubscriptions => their_subscriptions(version),
+                    ApiKey::PushTelemetry => their_push(version),
                 },
             ));
         }
@@ -1058,6 +1158,25 @@ fn their_sasl_authenticate(version: i16) -> Vec<u8> {
         response = response.with_session_lifetime_ms(3000);
     }
     encoded(&with_unknown_tag!(version >= 2, response), version)
+}
+
+fn their_subscriptions(version: i16) -> Vec<u8> {
+    let response = messages::GetTelemetrySubscriptionsResponse::default()
+        .with_throttle_time_ms(250)
+        .with_error_code(89)
+        .with_client_instance_id(hex(&TOPIC_ID).parse().expect("32 digits are an id"))
+        .with_subscription_id(-7)
+        .with_accepted_compression_types(vec![4, 1])
+        .with_push_interval_ms(300_000)
+        .with_telemetry_max_bytes(1 << 20)
+        .with_delta_temporality(true)
+        .with_requested_metrics(vec![text("org.apache.kafka.producer."), text("")]);
+    encoded(&with_unknown_tag!(true, response), version)
+}
+
+fn their_push(version: i16) -> Vec<u8> {
+    let response = messages::PushTelemetryResponse::default().with_throttle_time_ms(250).with_error_code(117);
+    encoded(&with_unknown_tag!(true, response), version)
 }
 
 fn their_metadata(version: i16) -> Vec<u8> {
@@ -1387,6 +1506,15 @@ fn decoded(api: ApiKey, version: i16, bytes: &[u8]) -> Result<usize, DecodeError
                 }
             }
             weight
+        }
+        ApiKey::GetTelemetrySubscriptions => {
+            let response = GetTelemetrySubscriptionsResponse::decode(version, &mut r)?;
+            let names: usize = response.requested_metrics.iter().map(String::capacity).sum();
+            heap(&response.accepted_compression_types) + heap(&response.requested_metrics) + names
+        }
+        ApiKey::PushTelemetry => {
+            PushTelemetryResponse::decode(version, &mut r)?;
+            0
         }
         ApiKey::ApiVersions => {
             let response = ApiVersionsResponse::decode(version, bytes)?;

@@ -17,6 +17,8 @@ mod compression;
 mod delivery;
 mod frozen;
 mod harness;
+mod locked;
+mod logins;
 mod main_job;
 mod memory;
 #[path = "../pki/mod.rs"]
@@ -37,7 +39,9 @@ use harness::{Spec, any, owned};
 /// Tests of the same cluster stand together, since a change of cluster costs its start.
 fn main() -> ExitCode {
     // Says nothing unless RUST_LOG asks for it: many tests are about what goes wrong.
-    env_logger::Builder::new().filter_level(log::LevelFilter::Off).parse_default_env().init();
+    logins::count_and_log(
+        env_logger::Builder::new().filter_level(log::LevelFilter::Off).parse_default_env().build(),
+    );
     if let Some(ended) = memory::as_the_measured_program() {
         return ended;
     }
@@ -90,6 +94,7 @@ fn main() -> ExitCode {
         ),
     ];
     cases.extend(security::cases(SECURED));
+    cases.extend(locked::cases(SECURED));
     cases.extend(chaos::cases(THREE));
     cases.extend(transactions::cases(THREE));
     cases.extend(transactions::cases_of_a_lowered_cluster(THREE));

@@ -13,28 +13,30 @@ use kafka_producer::{OAuthBearerToken, Producer, ProducerConfig, ProducerRecord,
 
 use crate::{
     harness::{Case, Cluster, Spec, owned},
+    logins,
     sending::{assert_all_arrived_once, at_a_steady_rate, places},
 };
 
 pub(crate) fn cases(secured: Spec) -> Vec<Case> {
     vec![
         owned(secured, "security::every_way_in_with_every_codec", every_way_in_with_every_codec),
-        owned(secured, "security::sessions_are_renewed_under_way", sessions_are_renewed_under_way),
+        owned(secured, "security::sessions_are_renewed_under_way", sessions_are_renewed_under_way)
+            .and_lasts(renewed() * MECHANISMS.len() as u32),
         owned(secured, "security::tokens_come_from_code_or_a_file", tokens_come_from_code_or_a_file),
         owned(secured, "security::who_is_not_let_in_learns_why", who_is_not_let_in_learns_why),
     ]
 }
 
-type Settings = Vec<(&'static str, String)>;
+pub(crate) type Settings = Vec<(&'static str, String)>;
 
-fn build(settings: &Settings) -> Producer {
+pub(crate) fn build(settings: &Settings) -> Producer {
     let config =
         settings.iter().fold(ProducerConfig::new(""), |config, (name, value)| config.set(name, value));
     Producer::new(config).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What is right for a listener.
-fn way_in(cluster: &Cluster, listener: &'static str, mechanism: &str) -> Settings {
+pub(crate) fn way_in(cluster: &Cluster, listener: &'static str, mechanism: &str) -> Settings {
     let keys = cluster.keys();
     let protocol = match listener {
         "SASL_SSL" => "SASL_SSL",
@@ -233,33 +235,52 @@ fn tokens_come_from_code_or_a_file(cluster: &mut Cluster) {
 /// For alice, from 2023 to 2100, signed by nobody.
 const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsImlhdCI6MTcwMDAwMDAwMCwiZXhwIjo0MTAyNDQ0ODAwfQ.";
 
-/// Connections whose sessions last three seconds, under a steady load for longer than several of them.
+/// Connections whose sessions last three seconds, under a steady load for longer than several of them: they are renewed, and
+/// none is opened anew.
 fn sessions_are_renewed_under_way(cluster: &mut Cluster) {
+    let (lasts, watch) = (renewed(), logins::watch());
     for (place, mechanism) in MECHANISMS.iter().enumerate() {
         let topic = cluster.kafka().create_topic(&format!("renewed-{place}"), 2, &[]);
         let settings = way_in(cluster, if place % 2 == 0 { "SASL_PLAINTEXT" } else { "SASL_SSL" }, mechanism);
         let producer = build(&settings);
-        let began = Instant::now();
         let mut pending = Vec::new();
-        at_a_steady_rate(
-            1000,
-            |_| began.elapsed() < RENEWED,
-            |n| {
-                let (key, value) = ((n % 100).to_string(), n.to_string());
-                let record = ProducerRecord::new(&topic, &value).key(&key);
-                pending.push(producer.send(record).unwrap_or_else(|error| panic!("{error}")));
-            },
-        );
+        let mut send = |n: usize| {
+            let (key, value) = ((n % 100).to_string(), n.to_string());
+            let record = ProducerRecord::new(&topic, &value).key(&key);
+            pending.push(producer.send(record).unwrap_or_else(|error| panic!("{error}")));
+        };
+        // Until it has found its way to the leaders.
+        (0..WARM_UP).for_each(&mut send);
+        producer.flush().expect("no callback, no fork");
+        let (opened, renewed) = watch.counts();
+        let began = Instant::now();
+        at_a_steady_rate(1000, |_| began.elapsed() < lasts, |n| send(WARM_UP + n));
         let places = places(pending);
+        let (opened_now, renewed_now) = watch.counts();
         producer.close().expect("everything is acknowledged");
+        println!(
+            "{mechanism}: {} records in {lasts:?}, {} renewals, {} new connections",
+            places.len(),
+            renewed_now - renewed,
+            opened_now - opened
+        );
+        assert_eq!(opened_now, opened, "{mechanism}: a connection was lost");
+        assert!(renewed_now - renewed >= 2, "{mechanism}: sessions were not renewed");
         assert_all_arrived_once(cluster.kafka(), &topic, &places);
     }
 }
 
+/// How long each mechanism is tried: several sessions of three seconds, or what `RENEWED_SECONDS` says.
+fn renewed() -> Duration {
+    let seconds = std::env::var("RENEWED_SECONDS").ok().filter(|value| !value.is_empty());
+    Duration::from_secs(seconds.map_or(10, |value| {
+        value.parse().unwrap_or_else(|_| panic!("RENEWED_SECONDS={value}: a whole number is wanted"))
+    }))
+}
+
 const MECHANISMS: &[&str] = &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"];
 
-/// Several sessions of three seconds.
-const RENEWED: Duration = Duration::from_secs(10);
+const WARM_UP: usize = 100;
 
 const CODECS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
 

@@ -86,6 +86,8 @@ pub(super) struct Accumulator {
     /// Since when a node has had something to send and could not take it.
     blocked: BTreeMap<i32, Instant>,
     doomed: Vec<BatchKey>,
+    /// Partitions whose sequence has begun anew, for whoever listens.
+    restarted: Vec<(TopicId, i32, Identity)>,
     compressor: Option<Compressor>,
     /// Buffers for the records of a batch.
     spares: Vec<Vec<u8>>,
@@ -208,6 +210,7 @@ impl Accumulator {
             leaderless: false,
             blocked: BTreeMap::new(),
             doomed: Vec::new(),
+            restarted: Vec::new(),
             spares: Vec::new(),
             packed_spares: Vec::new(),
             unsettled: 0,
@@ -1007,6 +1010,11 @@ impl Accumulator {
         std::mem::take(&mut self.doomed)
     }
 
+    /// Partitions that have begun anew since this was last asked, and what they go by from now on.
+    pub(super) fn take_restarted(&mut self) -> Vec<(TopicId, i32, Identity)> {
+        std::mem::take(&mut self.restarted)
+    }
+
     /// Every batch there is, oldest first.
     pub(super) fn all(&self) -> Vec<BatchKey> {
         let mut all: Vec<(u64, BatchKey)> = self
@@ -1095,6 +1103,8 @@ impl Accumulator {
         if !queue.sequences.restart(self.identity) {
             self.wants_new_identity = true;
             self.identity = None;
+        } else if let Some(identity) = queue.sequences.identity() {
+            self.restarted.push((queue.topic, queue.partition, identity));
         }
         let safe = std::mem::take(&mut queue.refused_for_good);
         queue.confirmed = None;

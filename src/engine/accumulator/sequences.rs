@@ -38,6 +38,11 @@ impl Sequences {
         sequence
     }
 
+    /// What the next batch goes by, if that is known already.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.identity
+    }
+
     /// The broker will take no batch under the present numbers any more.
     pub(super) fn break_off(&mut self) {
         self.broken = self.identity.is_some();

@@ -17,7 +17,7 @@ use super::{
     world::{AUDIT, FRESH, Letter, NODES, ORDERS, Rewrite, World},
 };
 use crate::{
-    DeliveryCause, ErrorCode,
+    DeliveryCause, ErrorCode, ProducerEvent,
     handoff::Partition,
     testing::{Api, Fault},
 };
@@ -527,5 +527,59 @@ fn too_few_replicas_for_a_while_cost_time_only() {
     world.cluster.clear_faults();
     world.pass(1_000);
     assert_eq!(world.offsets(&numbers), [1, 2, 3, 4, 5]);
+    world.settle();
+}
+
+// ---- what is told
+
+/// Whoever listens is told what happened, in order, and of nothing else. The nights listen, too.
+#[test]
+fn events_are_told_in_the_order_in_which_things_happened() {
+    let mut world = begin(&[("linger.ms", "0")]);
+    let at_the_start = std::mem::take(&mut world.heard);
+    let count =
+        |wanted: fn(&ProducerEvent) -> bool| at_the_start.iter().filter(|event| wanted(event)).count();
+    assert_eq!(count(|event| matches!(event, ProducerEvent::ProducerIdAssigned { epoch: 0, .. })), 1);
+    assert_eq!(
+        count(|event| matches!(event, ProducerEvent::Connected { node: Some(_), .. })),
+        NODES as usize
+    );
+    assert_eq!(count(|event| matches!(event, ProducerEvent::Connected { .. })), at_the_start.len() - 1);
+
+    let from = world.leader(ORDERS, 0);
+    let to = 1 + from % NODES;
+    world.cluster.move_leader(ORDERS, 0, to);
+    world.send_one(ORDERS, 0);
+    world.pass(500);
+    world.fault(Fault::Throttle(Duration::from_millis(50)).topic(ORDERS).partition(0));
+    world.send_one(ORDERS, 0);
+    world.pass(500);
+    world.fault(Fault::Error(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER).topic(ORDERS).partition(0));
+    world.send_one(ORDERS, 0);
+    world.pass(500);
+    let told: Vec<String> = world.heard.iter().map(ToString::to_string).collect();
+    let id = world.names(ORDERS, 0)[0].0;
+    let expected = [
+        format!("the leader of orders-0 moved from node {from} to node {to}"),
+        format!("throttled by node-{to}:9092 (node {to}) for 50ms"),
+        format!("orders-0 begins anew as producer id {id} epoch 1"),
+    ];
+    assert_eq!(told, expected);
+    world.settle();
+}
+
+/// Brokers ask for metrics, refuse some, and leave others unanswered, while nobody sends anything. What was taken of a counter
+/// is never more than what it came to.
+#[test]
+fn metrics_that_are_pushed_through_troubles_are_never_counted_twice() {
+    let mut world = World::new(6, &[("request.timeout.ms", "500"), ("linger.ms", "0")]);
+    world.warm_up();
+    world.fault(Fault::Error(ErrorCode::UNKNOWN_SUBSCRIPTION_ID).api(Api::PushTelemetry));
+    world.fault(Fault::NeverAnswer.api(Api::PushTelemetry));
+    world.pass(1_000_000);
+    let pushes = world.cluster.pushes();
+    let told: f64 = pushes.iter().filter_map(|push| push.get("org.apache.kafka.night.age.total")).sum();
+    assert!(pushes.len() > 10, "{}", pushes.len());
+    assert!(told > 300.0 && told <= world.now.as_secs_f64(), "{told} of {:?}", world.now);
     world.settle();
 }

@@ -26,7 +26,7 @@ use super::{
     sabotage::Sabotage,
 };
 use crate::{
-    DeliveryError, ErrorCode, Headers, ProducerConfig, RecordMetadata, TransactionError,
+    DeliveryError, ErrorCode, Headers, ProducerConfig, ProducerEvent, RecordMetadata, TransactionError,
     config::Settings,
     engine::{Action, CompletedBatch, ConnId, Engine, Random, Transmit},
     error::{SendError, SendErrorKind},
@@ -35,8 +35,9 @@ use crate::{
         Promise, TransactionCall, TransactionRequest, charge, sync::act_as_thread,
         transaction::TransactionAnswer,
     },
+    telemetry::{Reading, Sample},
     testing::{
-        Injection,
+        Injection, Subscription,
         model::{ClusterModel, ModelConfig, Reaction},
     },
     wire::record::body_len,
@@ -96,6 +97,8 @@ pub(super) struct World {
     flushes: Vec<(usize, Awaited)>,
     topics_used: BTreeMap<&'static str, Duration>,
     unsettled: usize,
+    /// Events, in order.
+    pub(super) heard: Vec<ProducerEvent>,
     /// For the sabotage that writes a batch into the memory of another.
     last_body: Arc<Vec<u8>>,
     /// For the sabotage that gives memory back before its time.
@@ -256,6 +259,7 @@ impl World {
         for (name, value) in SETTINGS.iter().chain(set) {
             config = config.set(name, value);
         }
+        let config = config.event_listener(|_| {});
         let settings = Arc::new(config.resolve().expect("the simulation's settings are right"));
         let (hub, receiver) = Hub::new(
             HubConfig {
@@ -272,7 +276,11 @@ impl World {
             hub.bar_records();
         }
         let base = Instant::now();
-        let mut cluster = ClusterModel::new(ModelConfig { brokers: NODES, seed, ..ModelConfig::default() });
+        // The brokers of every third night ask for metrics, seldom enough for the longest ones; scripts that count requests have other seeds.
+        let telemetry =
+            seed.is_multiple_of(3).then(|| Subscription::new(Duration::from_secs(20)).delta(true));
+        let config = ModelConfig { brokers: NODES, seed, telemetry, ..ModelConfig::default() };
+        let mut cluster = ClusterModel::new(config);
         cluster.create_topic(ORDERS, 3);
         cluster.create_topic(AUDIT, 2);
         let ghosts = settings.idempotence;
@@ -310,6 +318,7 @@ impl World {
             flushes: Vec::new(),
             topics_used: BTreeMap::new(),
             unsettled: 0,
+            heard: Vec::new(),
             last_body: Arc::default(),
             released_early: 0,
             turns: 0,
@@ -584,6 +593,23 @@ impl World {
                 Some(Sabotage::AnswerEarly) => self.run_job(Job::Answer(promise)),
                 _ => self.give(Job::Answer(promise)),
             },
+            Action::Introduce(_) => {}
+            Action::ReadMetrics => {
+                let (now, at) = (self.instant(), 1 + self.now.as_nanos() as u64);
+                let samples = vec![Sample {
+                    group: "night-metrics".into(),
+                    name: "age-total".into(),
+                    tags: Vec::new(),
+                    value: self.now.as_secs_f64(),
+                    is_counter: true,
+                }];
+                let reading = Reading { at, since: 1, samples };
+                self.engine().handle_reading(now, reading);
+            }
+            Action::Tell(event) => {
+                self.tell(|| format!("event: {event}"));
+                self.heard.push(event);
+            }
         }
     }
 

@@ -29,7 +29,7 @@ impl ClusterModel {
         match injection.and_then(injected_error) {
             Some(code) => response.error_code = code,
             None => {
-                response.api_keys = Api::ALL.into_iter().map(|api| self.api_version(api)).collect();
+                response.api_keys = self.versions.keys().map(|api| self.api_version(*api)).collect();
                 if asked.version >= FIRST_WITH_FEATURES {
                     let level = self.transaction_version;
                     response.supported_features = vec![
@@ -248,7 +248,7 @@ fn is_legal_topic_name(name: &str) -> bool {
 }
 
 /// The type of topic ids belongs to a crate that is not among the dependencies, so it is only ever converted into.
-fn uuid<T: TryFrom<Vec<u8>>>(id: u128) -> T {
+pub(super) fn uuid<T: TryFrom<Vec<u8>>>(id: u128) -> T {
     let converted = T::try_from(id.to_be_bytes().to_vec()).ok();
     converted.expect("sixteen bytes are an id")
 }

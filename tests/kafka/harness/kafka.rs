@@ -220,6 +220,13 @@ impl Kafka {
         self.tool_text("org.apache.kafka.tools.FeatureCommand", &args);
     }
 
+    /// Lets a user do this with what `kind` (`--topic`, `--group`, `--transactional-id`) and a name say.
+    pub(crate) fn allow(&self, user: &str, operation: &str, kind: &str, name: &str) {
+        let principal = format!("User:{user}");
+        let args = ["--add", "--allow-principal", &principal, "--operation", operation, kind, name];
+        self.tool_text("org.apache.kafka.tools.AclCommand", &args.map(Into::into));
+    }
+
     /// Sends keys and values with Java's console producer; neither may hold a tab or an end of line.
     pub(crate) fn produce_with_java<'a>(
         &self,

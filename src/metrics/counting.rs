@@ -5,28 +5,34 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::{
+    list::{Memory, Source},
+    metric::Metric,
+    numbers::Numbers,
+    waits::{Wait, Waits},
+    windows::{Moment, Shape},
+};
 use crate::{
     error::{SendError, SendErrorKind},
     handoff::{
         Hub, Patience, TopicId, TransactionCall,
         sync::{Mutex, now, wall_clock},
     },
-    metrics::{Memory, Metrics, Moment, Numbers, Shape, Source, Wait, Waits},
 };
 
-pub(super) struct Counting {
+pub(crate) struct Counting {
     shape: Shape,
     started_ms: i64,
     waits: Mutex<Waits>,
 }
 
 impl Counting {
-    pub(super) fn new(shape: Shape) -> Self {
+    pub(crate) fn new(shape: Shape) -> Self {
         Self { shape, started_ms: wall_clock(), waits: Mutex::default() }
     }
 
     /// Counts the time of a call, also if it fails: that is time, too.
-    pub(super) fn timed<T>(&self, wait: Wait, call: impl FnOnce() -> T) -> T {
+    pub(crate) fn timed<T>(&self, wait: Wait, call: impl FnOnce() -> T) -> T {
         let begun = now();
         let outcome = call();
         let now = now();
@@ -35,7 +41,7 @@ impl Counting {
     }
 
     #[cold]
-    pub(super) fn note_waits(&self, patience: &Patience) {
+    pub(crate) fn note_waits(&self, patience: &Patience) {
         let at = self.at(now());
         let mut waits = self.waits.lock();
         for (wait, took) in [(Wait::Memory, patience.for_memory), (Wait::Metadata, patience.for_metadata)] {
@@ -47,7 +53,7 @@ impl Counting {
 
     /// A caller that does not want to wait tries again, which is no error.
     #[cold]
-    pub(super) fn note_refusal(&self, error: &SendError) {
+    pub(crate) fn note_refusal(&self, error: &SendError) {
         if matches!(error.kind(), SendErrorKind::WouldBlock { .. }) {
             return;
         }
@@ -60,18 +66,20 @@ impl Counting {
     }
 
     /// `numbers`: those of the sender thread, if there are any.
-    pub(super) fn metrics(&self, numbers: Option<&Numbers>, hub: &Hub, client_id: &str) -> Metrics {
+    pub(crate) fn list(&self, numbers: Option<&Numbers>, hub: &Hub, client_id: &str) -> Vec<Metric> {
         let nothing = Numbers::new(self.shape);
         let budget = hub.budget();
-        Metrics::new(&Source {
+        let waits = self.waits.lock().clone();
+        let source = Source {
             at: self.at(now()),
             numbers: numbers.unwrap_or(&nothing),
-            waits: &self.waits.lock(),
+            waits: &waits,
             memory: Memory { limit: budget.limit(), free: budget.free(), waiting: budget.waiting() },
             client_id,
             started_ms: self.started_ms,
             topic: &|number| Arc::clone(hub.topics().name(TopicId(number as u32))),
-        })
+        };
+        source.list()
     }
 
     fn at(&self, now: Instant) -> Moment {
@@ -80,7 +88,7 @@ impl Counting {
 }
 
 /// What a call about transactions is counted as.
-pub(super) fn wait_of(call: &TransactionCall) -> Wait {
+pub(crate) fn wait_of(call: &TransactionCall) -> Wait {
     match call {
         TransactionCall::Init => Wait::Init,
         TransactionCall::Begin => Wait::Begin,
