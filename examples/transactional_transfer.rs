@@ -78,6 +78,10 @@ fn try_transfer(producer: &Producer, from: &str, to: &str, amount: i64) -> Resul
     // Not within max.block.ms: it may have happened by now, and only the same call can tell.
     while outcome.as_ref().is_err_and(TransactionError::is_retriable) {
         outcome = producer.commit_transaction();
+        // The guard, which would abort it, is gone.
+        if outcome.as_ref().is_err_and(TransactionError::is_abortable) {
+            producer.abort_transaction()?;
+        }
     }
     Ok(outcome?)
 }

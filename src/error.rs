@@ -467,7 +467,7 @@ fn debug(parts: &dyn fmt::Debug, error: &dyn Error, f: &mut fmt::Formatter<'_>) 
 /// `flush` or `close` could not do what it was asked.
 ///
 /// Neither of them reports what became of single records: that is in each record's handle and callback.
-#[derive(Debug, Error)]
+#[derive(Error)]
 #[non_exhaustive]
 pub enum FlushError {
     /// Records were still not acknowledged when the time given was over.
@@ -500,6 +500,13 @@ pub enum FlushError {
         /// The process that made the producer.
         parent: u32,
     },
+}
+
+impl fmt::Debug for FlushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It has no parts that the sentence leaves out.
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl FlushError {
@@ -654,6 +661,19 @@ mod tests {
         crosses::<ConfigError>();
         assert_eq!(size_of::<SendError>(), size_of::<usize>());
         assert_eq!(size_of::<DeliveryError>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn a_main_that_returns_an_error_prints_its_sentence() {
+        let refused = TransactionErrorKind::OutOfPlace { call: "send", reason: "no transaction is open" };
+        let refused = TransactionError::from(refused);
+        assert_eq!(format!("{refused:?}"), "send: no transaction is open");
+        assert!(format!("{refused:#?}").contains("OutOfPlace"), "{refused:#?}");
+        let send = SendError::from(SendErrorKind::Transaction(refused));
+        assert_eq!(format!("{send:?}"), send.to_string());
+        for flush in [FlushError::Closed, FlushError::TimedOut { what: "flush", limit: Duration::ZERO }] {
+            assert_eq!(format!("{flush:?}"), flush.to_string());
+        }
     }
 
     #[test]

@@ -672,19 +672,27 @@ fn panicked(who: &str, panic: &str) -> BoxError {
 
 /// A name that nobody can resolve is a mistake to be told at once, and not after `max.block.ms`.
 fn resolve_bootstrap(settings: &Settings) -> Result<(), ConfigError> {
-    let mut problems = Vec::new();
+    let mut causes = Vec::new();
     for (host, port) in &settings.bootstrap {
         match (host.as_str(), *port).to_socket_addrs() {
             Ok(addresses) if addresses.len() > 0 => return Ok(()),
-            Ok(_) => problems.push(format!("{host}:{port} has no address")),
-            Err(error) => problems.push(format!("{host}:{port} cannot be resolved: {error}")),
+            Ok(_) => causes.push("it has no address".to_owned()),
+            Err(error) => causes.push(error.to_string()),
         }
     }
-    let value = settings.bootstrap.iter().map(|(h, p)| format!("{h}:{p}")).collect::<Vec<_>>().join(",");
+    let servers: Vec<_> = settings.bootstrap.iter().map(|(h, p)| format!("{h}:{p}")).collect();
+    let problem = match &causes[..] {
+        // The setting's value says already which one it is.
+        [cause] => format!("cannot be resolved: {cause}"),
+        causes => {
+            let each: Vec<_> = servers.iter().zip(causes).map(|(s, cause)| format!("{s}: {cause}")).collect();
+            format!("none of them can be resolved: {}", each.join("; "))
+        }
+    };
     Err(ConfigError::new(vec![ConfigProblem {
         name: "bootstrap.servers".into(),
-        value,
-        problem: format!("no address can be resolved: {}", problems.join("; ")),
+        value: servers.join(","),
+        problem,
     }]))
 }
 

@@ -1,5 +1,5 @@
 //! The documents: their links and pictures lead somewhere, the book has every page, `docs/errors.md` knows every error
-//! there is and tells the truth about it, and `docs/faults.md` names tests that exist.
+//! there is and tells the truth about it, `docs/faults.md` names tests that exist, and `docs/tools.md` shows each example.
 //! The examples in them are compiled and run as documentation tests (`src/lib.rs`).
 
 use std::{
@@ -131,6 +131,23 @@ fn the_predicates_are_as_the_tables_say() {
         assert_eq!(said[name], found, "{name}");
         assert!(error.may_have_been_written(), "{name}");
     }
+}
+
+#[test]
+fn every_example_has_its_session() {
+    let page = read(&root().join("docs/tools.md"));
+    let entries = fs::read_dir(root().join("examples")).expect("there are examples");
+    let names = entries.map(|entry| entry.expect("it can be read").path().with_extension(""));
+    let names: BTreeSet<String> = names
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+        .filter(|name| name != "shared")
+        .collect();
+    assert!(names.len() >= 10, "only {names:?} found");
+    let sections: BTreeSet<String> =
+        page.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_owned).collect();
+    assert_eq!(sections, names, "the sections of docs/tools.md and the folder examples");
+    let unshown = sections.iter().filter(|name| !page.contains(&format!("--example {name}")));
+    assert_eq!(unshown.collect::<Vec<_>>(), [""; 0]);
 }
 
 /// A row without a test says why: nobody is to believe that it is held when it is not.

@@ -10,18 +10,20 @@ mod lines;
 mod meter;
 
 use std::{
-    env,
+    collections::{HashMap, HashSet},
+    env, fs,
     io::{self, Read, Write},
+    ops::{Range, RangeInclusive},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kafka_producer::{
     ErrorCode, Headers,
-    testing::{Api, Cluster, Record},
+    testing::{Api, Cluster, Fault, Record},
 };
 use serde_json::Value;
 
@@ -149,6 +151,300 @@ fn embed_in_threads_ends_in_order_when_told_to() {
     }
 }
 
+// log_shipper
+
+/// Killed after its lines were written and before it heard so: it sends them again, and all that came later.
+#[cfg(unix)]
+#[test]
+fn log_shipper_loses_nothing_when_it_is_killed() {
+    let cluster = cluster(&[("logs", 3)]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = LogFile::new(&folder);
+    log.write(0..500);
+    let mut child = log.ship(&cluster, &["--from-start"]);
+    assert!(cluster.wait_for_records("logs", 500, DEADLINE));
+    // What comes next is sent after the first lines were remembered.
+    cluster.fault(Fault::NeverAnswer.api(Api::Produce));
+    log.write(500..1000);
+    assert!(cluster.wait_for_records("logs", 501, DEADLINE));
+    child.kill().expect("it runs");
+    child.wait().expect("it was killed");
+    cluster.clear_faults();
+    log.write(1000..1100);
+
+    let child = log.ship(&cluster, &[]);
+    wait_until(|| shipped(&cluster).iter().any(|line| line == "1099"));
+    kill("-TERM", &child);
+    finish(child).succeeds();
+    let sent = shipped(&cluster);
+    let mut seen = HashSet::new();
+    let firsts: Vec<_> = sent.iter().filter(|line| seen.insert(*line)).cloned().collect();
+    assert_eq!(firsts, numbers(0..1100));
+    assert!(sent.len() > 1100, "it was killed too late to send anything twice");
+    assert_eq!(sent[..500], numbers(0..500));
+    assert!(!sent[500..].contains(&"499".to_owned()), "it goes on from the place that it remembered");
+    let partitions: Vec<i32> = cluster.records("logs").iter().map(|record| record.partition).collect();
+    assert!(partitions.iter().all(|&partition| partition == partitions[0]), "one file, one partition");
+}
+
+#[cfg(unix)]
+#[test]
+fn log_shipper_follows_rotation_and_truncation() {
+    let cluster = cluster(&[("logs", 1)]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = LogFile::new(&folder);
+    let rotated = folder.path().join("app.log.1");
+    log.write(0..10);
+    let child = log.ship(&cluster, &["--from-start"]);
+    assert!(cluster.wait_for_records("logs", 10, DEADLINE));
+
+    // The writer has the old file open for a while, and ends its last line never.
+    let mut old = fs::OpenOptions::new().append(true).open(&log.path).expect("it is there");
+    fs::rename(&log.path, &rotated).expect("renamed");
+    fs::write(&log.path, "").expect("written");
+    write!(old, "10\n11\n").expect("written");
+    assert!(cluster.wait_for_records("logs", 12, DEADLINE));
+    write!(old, "12").expect("written");
+    log.write(13..20);
+    assert!(cluster.wait_for_records("logs", 20, DEADLINE));
+
+    // Longer than what was there, so that its length does not give it away.
+    let longer: String = (20..100).map(|i| format!("{i}\n")).collect();
+    fs::write(&log.path, longer).expect("written");
+    assert!(cluster.wait_for_records("logs", 100, DEADLINE));
+    kill("-INT", &child);
+    finish(child).succeeds();
+
+    // Nobody looks.
+    log.write(100..110);
+    fs::rename(&log.path, &rotated).expect("renamed");
+    log.write(110..120);
+    let child = log.ship(&cluster, &[]);
+    assert!(cluster.wait_for_records("logs", 120, DEADLINE));
+    kill("-TERM", &child);
+    finish(child).succeeds();
+    assert_eq!(shipped(&cluster), numbers(0..120));
+}
+
+#[cfg(unix)]
+#[test]
+fn log_shipper_begins_at_the_end_and_stops_although_nobody_answers() {
+    let cluster = cluster(&[("logs", 1)]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = LogFile::new(&folder);
+    log.write(0..10);
+    let child = log.ship(&cluster, &[]);
+    let memory = folder.path().join("app.log.shipped");
+    wait_until(|| memory.exists());
+    cluster.fault(Fault::NeverAnswer.api(Api::Produce));
+    log.write(10..11);
+    assert!(cluster.wait_for_records("logs", 1, DEADLINE));
+    kill("-TERM", &child);
+    let out = finish(child);
+    out.succeeds();
+    assert_eq!(out.stderr, "");
+    cluster.clear_faults();
+
+    let child = log.ship(&cluster, &[]);
+    assert!(cluster.wait_for_records("logs", 2, DEADLINE));
+    kill("-TERM", &child);
+    finish(child).succeeds();
+    assert_eq!(shipped(&cluster), ["10", "10"], "what was not acknowledged is sent again");
+
+    fs::write(&memory, "nonsense").expect("written");
+    finish(log.ship(&cluster, &[])).fails_with("app.log.shipped: not what log_shipper has written");
+}
+
+/// A log of numbers, one a line.
+struct LogFile {
+    path: PathBuf,
+}
+
+impl LogFile {
+    fn new(folder: &tempfile::TempDir) -> Self {
+        Self { path: folder.path().join("app.log") }
+    }
+
+    fn write(&self, numbers: Range<u64>) {
+        let lines: String = numbers.map(|i| format!("{i}\n")).collect();
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(&self.path).expect("opened");
+        file.write_all(lines.as_bytes()).expect("written");
+    }
+
+    fn ship(&self, cluster: &Cluster, args: &[&str]) -> Child {
+        let path = self.path.to_str().expect("a path in UTF-8");
+        let bootstrap = cluster.bootstrap();
+        let always = ["--bootstrap-server", &bootstrap, "--topic", "logs", "--file", path];
+        start("log_shipper", &[&always, args].concat())
+    }
+}
+
+fn shipped(cluster: &Cluster) -> Vec<String> {
+    cluster.records("logs").iter().map(|record| record.value_str().expect("text").to_owned()).collect()
+}
+
+fn numbers(range: Range<u64>) -> Vec<String> {
+    range.map(|i| i.to_string()).collect()
+}
+
+// outbox
+
+#[test]
+fn outbox_shows_itself_without_anything() {
+    let out = run("outbox", &[], "");
+    out.succeeds();
+    let lines: Vec<_> = out.stdout.lines().collect();
+    let batches = [
+        "rows 1 to 4: sent (at attempt 2)",
+        "rows 5 to 8: sent (at attempt 1)",
+        "rows 9 to 10: sent (at attempt 1)",
+    ];
+    assert_eq!(lines[..3], batches, "{out:?}");
+    assert_eq!(lines.len(), 13, "{out:?}");
+    assert!(lines.iter().any(|line| line.ends_with(": customer-3, 7 apples (row 7)")), "{out:?}");
+    let shop = Shop::new();
+    run("outbox", &["--bootstrap-server", "localhost:1"], "").fails_with("--database is missing");
+    run("outbox", &["--database", &shop.path], "").fails_with("bootstrap.servers");
+}
+
+/// The commit is done, and the program dies before it knows: the rows are sent again, and a reader can tell.
+#[cfg(unix)]
+#[test]
+fn outbox_sends_a_batch_again_whose_commit_it_has_not_heard_of() {
+    let cluster = cluster(&[("orders", 3)]);
+    let shop = Shop::new();
+    shop.order(1..=10);
+    let mut child = shop.relay(&cluster, &[]);
+    wait_until(|| shop.waiting() == 0);
+    cluster.fault(Fault::NeverAnswer.api(Api::EndTxn));
+    shop.order(11..=30);
+    // All twenty are one transaction: they were written in one.
+    wait_until(|| cluster.committed_records("orders").len() == 30);
+    child.kill().expect("it runs");
+    child.wait().expect("it was killed");
+    assert_eq!(shop.waiting(), 20);
+    cluster.clear_faults();
+    shop.order(31..=35);
+
+    finish(shop.relay(&cluster, &["--once"])).succeeds();
+    assert_eq!(shop.waiting(), 0);
+    assert_eq!(cluster.committed_records("orders").len(), 30 + 25, "the twenty came twice");
+    Shop::arrived(&cluster, 1..=35);
+}
+
+/// It dies before the commit: the next one ends that transaction, and nothing of it is seen.
+#[cfg(unix)]
+#[test]
+fn outbox_sends_a_batch_that_was_not_committed_as_if_for_the_first_time() {
+    let cluster = cluster(&[("orders", 3)]);
+    let shop = Shop::new();
+    shop.order(1..=20);
+    cluster.fault(Fault::Close.api(Api::EndTxn).times(u32::MAX));
+    let mut child = shop.relay(&cluster, &[]);
+    assert!(cluster.wait_for_requests(Api::EndTxn, 1, DEADLINE));
+    child.kill().expect("it runs");
+    child.wait().expect("it was killed");
+    assert_eq!(cluster.record_count("orders"), 20, "written, in a transaction that is open");
+    assert_eq!(cluster.committed_records("orders").len(), 0);
+    cluster.clear_faults();
+
+    finish(shop.relay(&cluster, &["--once", "--batch-rows", "7"])).succeeds();
+    assert_eq!((shop.waiting(), cluster.committed_records("orders").len()), (0, 20));
+    Shop::arrived(&cluster, 1..=20);
+    assert_eq!(cluster.open_transactions(), [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn outbox_gives_way_to_another_of_its_name_and_to_a_signal() {
+    let cluster = cluster(&[("orders", 1)]);
+    let shop = Shop::new();
+    shop.order(1..=5);
+    let first = shop.relay(&cluster, &[]);
+    wait_until(|| shop.waiting() == 0);
+    // Its rows are elsewhere: it takes none from the first.
+    let elsewhere = Shop::new();
+    let second = elsewhere.relay(&cluster, &[]);
+    assert!(cluster.wait_for_requests(Api::InitProducerId, 2, DEADLINE));
+    shop.order(6..=7);
+    finish(first).fails_with("fenced");
+    assert_eq!((shop.waiting(), cluster.committed_records("orders").len()), (2, 5));
+    kill("-TERM", &second);
+    finish(second).succeeds();
+}
+
+#[test]
+fn outbox_stops_at_a_row_that_can_never_be_sent() {
+    let cluster = cluster(&[("orders", 1)]);
+    let shop = Shop::new();
+    shop.order(1..=2);
+    shop.database.execute("INSERT INTO outbox (value) VALUES (zeroblob(2000000))", []).expect("inserted");
+    let args = ["--once", "--batch-rows", "2"];
+    finish(shop.relay(&cluster, &args)).fails_with("more than max.request.size");
+    assert_eq!((shop.waiting(), cluster.committed_records("orders").len()), (1, 2));
+}
+
+/// A database with an outbox.
+struct Shop {
+    _folder: tempfile::TempDir,
+    path: String,
+    database: rusqlite::Connection,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("shop.db").to_str().expect("a path in UTF-8").to_owned();
+        let database = rusqlite::Connection::open(&path).expect("opened");
+        let columns = "id INTEGER PRIMARY KEY AUTOINCREMENT, key, value, sent INTEGER NOT NULL DEFAULT 0";
+        database.execute(&format!("CREATE TABLE outbox ({columns})"), []).expect("created");
+        Self { _folder: folder, path, database }
+    }
+
+    /// Orders with these numbers, in one transaction; every third without a key.
+    fn order(&self, numbers: RangeInclusive<u64>) {
+        let transaction = self.database.unchecked_transaction().expect("begun");
+        for i in numbers {
+            let key = (i % 3 != 0).then(|| format!("customer-{}", i % 5));
+            let insert = "INSERT INTO outbox (key, value) VALUES (?1, ?2)";
+            transaction.execute(insert, (key, format!("order {i}"))).expect("inserted");
+        }
+        transaction.commit().expect("committed");
+    }
+
+    fn waiting(&self) -> u32 {
+        let count = "SELECT count(*) FROM outbox WHERE sent = 0";
+        self.database.query_row(count, [], |row| row.get(0)).expect("counted")
+    }
+
+    fn relay(&self, cluster: &Cluster, args: &[&str]) -> Child {
+        let bootstrap = cluster.bootstrap();
+        let always = ["--bootstrap-server", &bootstrap, "--topic", "orders", "--database", &self.path];
+        start("outbox", &[&always, args].concat())
+    }
+
+    /// What is there for a reader that goes by the rule: drop what is not above the highest id of its partition.
+    #[track_caller]
+    fn arrived(cluster: &Cluster, want: RangeInclusive<u64>) {
+        let mut highest = HashMap::new();
+        let mut seen = Vec::new();
+        for record in cluster.committed_records("orders") {
+            let id = record.header("outbox-id").flatten().expect("each has its id");
+            let id: u64 = str::from_utf8(id).expect("digits").parse().expect("a number");
+            let key = if id.is_multiple_of(3) { id.to_string() } else { format!("customer-{}", id % 5) };
+            assert_eq!(record.key_str(), Some(&*key));
+            assert_eq!(record.value_str(), Some(&*format!("order {id}")));
+            let highest = highest.entry(record.partition).or_insert(0);
+            if id > *highest {
+                *highest = id;
+                seen.push(id);
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, want.collect::<Vec<_>>());
+    }
+}
+
 // console_producer
 
 #[test]
@@ -201,6 +497,24 @@ fn console_producer_sends_keys_headers_and_nulls() {
             (vec![header("empty", some("")), header("null", None)], some("key"), None),
             (vec![header("a", some("1"))], some(""), some("")),
         ]
+    );
+}
+
+#[test]
+fn console_producer_reads_how_lines_are_read_from_a_file() {
+    let cluster = cluster(&[("t", 1)]);
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    writeln!(file, "# Java's format\nparse.key = true\nkey.separator=\\t\nnull.marker=x").expect("written");
+    let file = file.path().to_str().expect("a path in UTF-8");
+    let bootstrap = cluster.bootstrap();
+    let args = ["--bootstrap-server", &bootstrap, "--topic", "t", "--reader-config", file];
+    run("console_producer", &[&args[..], &["--reader-property", "null.marker=v"]].concat(), "x\tv\n")
+        .succeeds();
+    let records = cluster.records("t");
+    assert_eq!(
+        (records[0].key_str(), records[0].value_str()),
+        (Some("x"), None),
+        "the flag stands above the file"
     );
 }
 
@@ -377,6 +691,31 @@ fn verifiable_producer_ends_in_order_when_told_to() {
 
 // producer_performance
 
+#[cfg(unix)]
+#[test]
+fn producer_performance_sums_up_when_told_to_end() {
+    let cluster = Cluster::builder().topic("p", 1).keep_records(false).start().expect("loopback sockets");
+    let endless = u64::MAX.to_string();
+    let args = ["--topic", "p", "--record-size", "10", "--num-records", &endless];
+    let bootstrap = ["--bootstrap-server", &cluster.bootstrap()];
+    // As fast as it can, and waiting for the next record's time.
+    for (i, more) in
+        [&["--transaction-duration-ms", "50"][..], &["--throughput", "0.1"]].into_iter().enumerate()
+    {
+        let before = cluster.record_count("p");
+        let child = start("producer_performance", &[&args, &bootstrap[..], more].concat());
+        assert!(cluster.wait_for_records("p", before + 1, DEADLINE), "{i}");
+        kill("-INT", &child);
+        let out = finish(child);
+        out.succeeds();
+        let sent = cluster.record_count("p") - before;
+        assert!(
+            out.stdout.lines().last().is_some_and(|line| line.starts_with(&format!("{sent} records sent"))),
+            "{sent}: {out:?}"
+        );
+    }
+}
+
 #[test]
 fn producer_performance_prints_the_lines_of_kafkas_tool() {
     let cluster = cluster(&[("p", 3)]);
@@ -486,6 +825,18 @@ fn producer_performance_sends_the_entries_of_a_file() {
 }
 
 #[test]
+fn producer_performance_sends_numbers_and_reports_as_often_as_told() {
+    let cluster = cluster(&[("p", 1)]);
+    let args = ["--topic", "p", "--num-records", "12", "--payload-monotonic", "--throughput", "100"];
+    let more = ["--bootstrap-server", &cluster.bootstrap(), "--reporting-interval", "1"];
+    let out = run("producer_performance", &[&args[..], &more].concat(), "");
+    out.succeeds();
+    let values: Vec<_> = cluster.records("p").iter().map(|r| r.value_str().unwrap().to_owned()).collect();
+    assert_eq!(values, numbers(0..12));
+    assert!(out.stdout.lines().count() > 2, "a line for each record, nearly: {out:?}");
+}
+
+#[test]
 fn producer_performance_measures_without_the_records_own_timestamps() {
     let cluster = cluster(&[("p", 1)]);
     cluster.set_log_append_time("p", true);
@@ -517,7 +868,7 @@ fn producer_performance_counts_what_was_not_delivered() {
 
 #[test]
 fn a_line_every_five_seconds_is_javas() {
-    let mut meter = Meter::new(false, 0);
+    let mut meter = Meter::new(false, 5000, 0);
     let megabyte = 1024 * 1024;
     assert_eq!(meter.record(1, megabyte, 4_999), None);
     let line = meter.record(4, megabyte, 5_000).expect("five seconds are over");
@@ -535,7 +886,7 @@ fn a_line_every_five_seconds_is_javas() {
 
 #[test]
 fn the_steady_state_announces_itself_once() {
-    let mut meter = Meter::new(true, 7_000);
+    let mut meter = Meter::new(true, 5000, 7_000);
     let line = |meter: &mut Meter, now| meter.record(0, 0, now).expect("five seconds are over");
     assert!(line(&mut meter, 12_000).starts_with("In steady state.\n1 records sent, 0.2 records/sec"));
     assert!(line(&mut meter, 17_000).starts_with("1 records sent, "));
@@ -543,13 +894,13 @@ fn the_steady_state_announces_itself_once() {
 
 #[test]
 fn percentiles_are_those_of_all_records() {
-    let mut meter = Meter::new(false, 0);
+    let mut meter = Meter::new(false, 5000, 0);
     for latency in 0..1000 {
         meter.record(latency, 0, 0);
     }
     let summary = meter.summary(1_000);
     assert!(summary.ends_with("500 ms 50th, 950 ms 95th, 990 ms 99th, 999 ms 99.9th."), "{summary}");
-    assert!(Meter::new(false, 0).summary(0).starts_with("0 records sent, 0.000000 records/sec"));
+    assert!(Meter::new(false, 5000, 0).summary(0).starts_with("0 records sent, 0.000000 records/sec"));
 }
 
 // What all tools have in common
@@ -631,6 +982,18 @@ fn wrong_settings_are_reported_together_and_with_a_hint() {
     console(&["--request-required-acks", "7"]).fails_with("acks=7");
     console(&["--compression-codec", "brotli"]).fails_with("compression.type=brotli");
     console(&["--reader-property", "parse.keys=true"]).fails_with("parse.keys");
+    console(&["--reader-config", "no/such/file"]).fails_with("--reader-config no/such/file: ");
+    for (flag, setting) in [
+        ("--message-send-max-retries", "retries"),
+        ("--retry-backoff-ms", "retry.backoff.ms"),
+        ("--request-timeout-ms", "request.timeout.ms"),
+        ("--max-block-ms", "max.block.ms"),
+        ("--max-memory-bytes", "buffer.memory"),
+        ("--metadata-expiry-ms", "metadata.max.age.ms"),
+        ("--socket-buffer-size", "send.buffer.bytes"),
+    ] {
+        console(&[flag, "-7"]).fails_with(&format!("{setting}=-7: "));
+    }
     console(&["--reader-property", "headers.separator=:"])
         .fails_with("headers.separator and headers.key.separator may not be equal");
 }
@@ -833,6 +1196,15 @@ fn finish(mut child: Child) -> Output {
 fn kill(signal: &str, child: &Child) {
     let status = Command::new("kill").args([signal, &child.id().to_string()]).status();
     assert!(status.expect("a command on every Unix").success());
+}
+
+/// For what no cluster can tell.
+fn wait_until(condition: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < DEADLINE, "it does not happen");
+        thread::yield_now();
+    }
 }
 
 /// Reads to the end, on a thread of its own.

@@ -6,13 +6,10 @@
 //! ```
 //!
 //! A record's latency is the time from before its `send` until its callback runs, in whole milliseconds, as in Java.
-//! Values are made beforehand, and what is done for each record besides is two looks at the clock: what is measured is
-//! the producer.
+//! Values are made beforehand, unless they are numbers, and what is done for each record besides is two looks at the clock: what is measured is
+//! the producer. SIGINT and SIGTERM end it early, with a summary of what was sent until then.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a tool that measures looks at the clock, and one that paces itself sleeps"
-)]
+#![allow(clippy::disallowed_methods, reason = "a tool that measures looks at the clock")]
 
 mod meter;
 mod metrics;
@@ -21,6 +18,7 @@ mod payload;
 mod shared;
 
 use std::{
+    fmt,
     io::{self, IsTerminal, Write},
     path::{self, PathBuf},
     process::{self, ExitCode},
@@ -28,16 +26,15 @@ use std::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use kafka_producer::{DeliveryError, Producer, ProducerRecord, RecordMetadata};
 
 use meter::Meter;
 use payload::Payloads;
-use shared::{Connection, Failure, Failures, pace::Pace};
+use shared::{Connection, Failure, Failures, pace::Pace, termination::Stop};
 
 /// Sends many records and reports throughput and latency.
 #[derive(clap::Parser)]
@@ -58,6 +55,9 @@ struct Flags {
     /// Sends entries of this file, chosen at random.
     #[arg(long, value_name = "FILE", group = "payload")]
     payload_file: Option<PathBuf>,
+    /// Sends the numbers from 0 on, in digits.
+    #[arg(long, group = "payload")]
+    payload_monotonic: bool,
     /// What stands between the entries of --payload-file.
     #[arg(long, value_name = "TEXT", default_value = "\\n")]
     payload_delimiter: String,
@@ -79,6 +79,9 @@ struct Flags {
     /// How many records at the beginning count in the first summary only, and not in the steady state's.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     warmup_records: u64,
+    /// How many milliseconds lie between two lines at least.
+    #[arg(long, value_name = "MS", default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..))]
+    reporting_interval: u64,
 }
 
 fn main() -> ExitCode {
@@ -104,8 +107,14 @@ fn measure(flags: Flags) -> Result<(), Failure> {
     }
 
     let report = REPORT.get_or_init(|| Report::new(&flags));
-    let (sent, outcome) = send_all(&flags, &producer, &mut payloads, report, &mut transactions);
+    let stop = Stop::on_signal({
+        let producer = producer.clone();
+        // It waits for a cluster that does not answer. This fails what is left.
+        move || drop(producer.close_timeout(Duration::ZERO))
+    })?;
+    let (sent, outcome) = send_all(&flags, &producer, &mut payloads, report, &mut transactions, &stop);
     let flushed = producer.flush();
+    stop.ended();
     report.finish()?;
     let closed = producer.close();
     outcome?;
@@ -117,18 +126,20 @@ fn measure(flags: Flags) -> Result<(), Failure> {
     report.failures.check(sent)
 }
 
-/// Returns how many records were accepted, and why the next one was not.
+/// Returns how many records were accepted, and why the next one was not, if no signal asked for the end.
 fn send_all(
     flags: &Flags,
     producer: &Producer,
     payloads: &mut Payloads,
     report: &'static Report,
     transactions: &mut Option<Transactions<'_>>,
+    stop: &Stop,
 ) -> (u64, Result<(), Failure>) {
     let pace = Pace::new(flags.throughput);
-    for i in 0..flags.num_records {
+    let mut sent = 0;
+    'sending: while sent < flags.num_records && !(sent % LOOK == 0 && stop.is_asked()) {
         if let Some(Err(error)) = transactions.as_mut().map(Transactions::begin_if_none_is_open) {
-            return (i, Err(error));
+            return (sent, Err(error));
         }
         let begin = now();
         let record = ProducerRecord::new(&flags.topic, payloads.next()).timestamp(begin as i64);
@@ -144,16 +155,19 @@ fn send_all(
             producer.send_with(record, move |outcome| report.note(Some(begin), outcome))
         };
         if let Err(error) = accepted {
-            return (i, Err(error.into()));
+            return (sent, Err(error.into()));
         }
+        sent += 1;
         if let Some(Err(error)) = transactions.as_mut().map(|t| t.commit_if_due(begin)) {
-            return (i + 1, Err(error));
+            return (sent, Err(error));
         }
-        while let Some(wait) = pace.wait(i + 1) {
-            thread::sleep(wait);
+        while let Some(wait) = pace.wait(sent) {
+            if stop.wait(wait) {
+                break 'sending;
+            }
         }
     }
-    (flags.num_records, transactions.as_mut().map_or(Ok(()), Transactions::commit_if_open))
+    (sent, transactions.as_mut().map_or(Ok(()), Transactions::commit_if_open))
 }
 
 /// One transaction after the other, each as long as it was told.
@@ -216,8 +230,10 @@ impl Flags {
 
     fn payloads(&self) -> Result<Payloads, Failure> {
         let Some(file) = &self.payload_file else {
-            let size = self.record_size.expect("the flags were parsed: it is there if the file is not");
-            return Ok(Payloads::random(size as usize));
+            return Ok(match self.record_size {
+                Some(size) => Payloads::random(size as usize),
+                None => Payloads::monotonic(),
+            });
         };
         let mut out = io::stdout();
         writeln!(out, "Reading payloads from: {}", path::absolute(file)?.display())?;
@@ -236,6 +252,7 @@ impl Flags {
 /// What the callbacks report to.
 struct Report {
     warmup_records: u64,
+    reporting_interval: u64,
     timestamps: Timestamps,
     meters: Mutex<Meters>,
     failures: Failures,
@@ -252,15 +269,18 @@ struct Meters {
 impl Report {
     fn new(flags: &Flags) -> Self {
         let bar = if io::stderr().is_terminal() {
-            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records, {per_sec}, {eta} to go");
-            ProgressBar::new(flags.num_records).with_style(style.expect("the template is well formed"))
+            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} records, {rate}, {eta} to go");
+            let style = style.expect("the template is well formed").with_key("rate", write_rate);
+            ProgressBar::new(flags.num_records).with_style(style)
         } else {
             ProgressBar::hidden()
         };
+        let all = Meter::new(false, flags.reporting_interval, now());
         Self {
             warmup_records: flags.warmup_records,
+            reporting_interval: flags.reporting_interval,
             timestamps: Timestamps::default(),
-            meters: Mutex::new(Meters { all: Meter::new(false, now()), steady: None, bar_drawn: 0 }),
+            meters: Mutex::new(Meters { all, steady: None, bar_drawn: 0 }),
             failures: Failures::default(),
             bar,
         }
@@ -284,7 +304,8 @@ impl Report {
         let mut line = meters.all.record(latency, bytes, now);
         if self.warmup_records > 0 && meters.all.count() > self.warmup_records {
             // From here on its lines are the ones of interest.
-            line = meters.steady.get_or_insert_with(|| Meter::new(true, now)).record(latency, bytes, now);
+            let steady = || Meter::new(true, self.reporting_interval, now);
+            line = meters.steady.get_or_insert_with(steady).record(latency, bytes, now);
         }
         if let Some(line) = line {
             // Standard output that is gone is an error at the end.
@@ -342,6 +363,12 @@ impl Timestamps {
     }
 }
 
+/// A bar's own rate has four places behind the point.
+fn write_rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    // Nothing can be done about a terminal that is gone.
+    let _ = write!(out, "{:.0} records/sec", state.per_sec());
+}
+
 /// Milliseconds since 1970.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
@@ -351,5 +378,7 @@ fn now() -> u64 {
 static REPORT: OnceLock<Report> = OnceLock::new();
 /// Milliseconds after which the progress bar is drawn again.
 const REDRAW: u64 = 100;
+/// After so many records it looks whether a signal has come: a lock for each would be measured.
+const LOOK: u64 = 1024;
 const ENOUGH: u32 = 100;
 const NEVER: u32 = u32::MAX;

@@ -9,6 +9,8 @@ pub(crate) struct Meter {
     total: Tally,
     window: Tally,
     window_began: u64,
+    /// Between two lines.
+    interval: u64,
     began: u64,
     /// How many records had which latency. It grows with the longest.
     by_latency: Vec<u64>,
@@ -24,11 +26,12 @@ struct Tally {
 }
 
 impl Meter {
-    pub(crate) fn new(is_steady_state: bool, now: u64) -> Self {
+    pub(crate) fn new(is_steady_state: bool, interval: u64, now: u64) -> Self {
         Self {
             total: Tally::default(),
             window: Tally::default(),
             window_began: now,
+            interval,
             began: now,
             by_latency: Vec::new(),
             is_steady_state,
@@ -50,7 +53,7 @@ impl Meter {
         self.by_latency[bucket] += 1;
 
         let elapsed = now.saturating_sub(self.window_began);
-        if elapsed < WINDOW {
+        if elapsed < self.interval {
             return None;
         }
         let window = mem::take(&mut self.window);
@@ -115,8 +118,6 @@ fn per_second(amount: f64, millis: u64) -> f64 {
     amount / (millis.max(1) as f64 / 1e3)
 }
 
-/// Between two lines.
-const WINDOW: u64 = 5_000;
 /// Longer latencies count as this one in percentiles: an hour is 29 MB of counters, a mistyped timeout a machine's memory.
 const LONGEST: usize = 60 * 60 * 1000;
 const MIB: f64 = 1024.0 * 1024.0;

@@ -1,16 +1,19 @@
-//! What the records say: random letters, or the entries of a file. Made before anything is measured.
+//! What the records say: random letters, the entries of a file, or numbers. All but numbers are made before anything is
+//! measured.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write, path::Path};
 
 use crate::shared::Failure;
 
-/// Gives out one value after the other, and makes none.
+/// Gives out one value after the other.
 pub(crate) struct Payloads {
     text: Vec<u8>,
     /// Where the values lie in `text`: every place for random letters, else begin and end of each entry.
     entries: Vec<(usize, usize)>,
     size: usize,
     next: usize,
+    /// The next number, if `text` is to hold that.
+    number: Option<u64>,
     random: Random,
 }
 
@@ -20,7 +23,12 @@ impl Payloads {
         let mut random = Random(0);
         let letters = size.max(VARIETY) + size;
         let text = (0..letters).map(|_| b'A' + random.below(26) as u8).collect();
-        Self { text, entries: Vec::new(), size, next: 0, random }
+        Self { text, entries: Vec::new(), size, next: 0, number: None, random }
+    }
+
+    /// The numbers from 0 on.
+    pub(crate) fn monotonic() -> Self {
+        Self { text: Vec::new(), entries: Vec::new(), size: 0, next: 0, number: Some(0), random: Random(0) }
     }
 
     /// The entries of a file, chosen at random.
@@ -43,7 +51,7 @@ impl Payloads {
         if entries.is_empty() {
             return Err(explain("the file is empty").into());
         }
-        Ok(Self { text, entries, size: 0, next: 0, random: Random(0) })
+        Ok(Self { text, entries, size: 0, next: 0, number: None, random: Random(0) })
     }
 
     /// How many entries the file had.
@@ -52,6 +60,12 @@ impl Payloads {
     }
 
     pub(crate) fn next(&mut self) -> &[u8] {
+        if let Some(number) = &mut self.number {
+            self.text.clear();
+            write!(self.text, "{number}").expect("a Vec takes everything");
+            *number += 1;
+            return &self.text;
+        }
         if self.entries.is_empty() {
             let begin = if self.next + self.size <= self.text.len() { self.next } else { 0 };
             self.next = begin + self.size;

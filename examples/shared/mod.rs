@@ -51,6 +51,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    pub(crate) fn is_given(&self) -> bool {
+        self.bootstrap_server.is_some() || self.command_config.is_some()
+    }
+
     /// The producer's settings: what the file says, then `properties` as `name=value`, then the flags that were given.
     /// The later wins; a flag that was not given is `None` and replaces nothing.
     pub(crate) fn config(

@@ -161,7 +161,8 @@ impl From<TransactionErrorKind> for TransactionError {
 
 impl fmt::Debug for TransactionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        // As the other errors do it; this one has no source.
+        if f.alternate() { fmt::Debug::fmt(&self.0, f) } else { fmt::Display::fmt(self, f) }
     }
 }
 

@@ -409,6 +409,9 @@ fn no_metadata(
         return SendErrorKind::UnknownPartition { topic, partition, count: view.count, waited };
     }
     let cause = match (view.and_then(|view| view.error), &snapshot.last_error) {
+        (Some(code @ ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), _) => {
+            format!("{code}; check the topic's name, or create it")
+        }
         (Some(code), _) => code.to_string(),
         (None, Some(error)) => error.clone(),
         (None, None) => "no broker has answered yet".to_owned(),

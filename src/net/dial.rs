@@ -99,6 +99,7 @@ impl Dialer {
             deadline: now + timeout,
             untried: Vec::new().into_iter(),
             failures: Vec::new(),
+            refused: false,
             state: State::ExpectAddresses,
         };
         if let Ok(ip) = literal {
@@ -137,7 +138,7 @@ impl Dialer {
                 self.outcomes.push_back((conn, Outcome::Connected(attempt.stream, peer)));
             }
             Some(Err(e)) => {
-                dial.blame(attempt.address, &e);
+                dial.blame_error(attempt.address, &e);
                 self.connect_next(now, conn, dial);
             }
         }
@@ -233,7 +234,7 @@ impl Dialer {
                     self.dials.insert(conn, dial);
                     return;
                 }
-                Err(e) => dial.blame(address, &e),
+                Err(e) => dial.blame_error(address, &e),
             }
         }
         self.fail(conn, dial);
@@ -247,7 +248,8 @@ impl Dialer {
     }
 
     fn fail(&mut self, conn: ConnId, dial: Dial) {
-        let text = format!("cannot connect: {}", dial.failures.join("; "));
+        let question = if dial.refused { "; does a broker run there?" } else { "" };
+        let text = format!("cannot connect: {}{question}", dial.failures.join("; "));
         log::debug!("{}:{}: {text}", dial.host, dial.port);
         self.outcomes.push_back((conn, Outcome::Failed(text)));
     }
@@ -308,6 +310,8 @@ struct Dial {
     untried: vec::IntoIter<SocketAddr>,
     /// What went wrong so far, in order.
     failures: Vec<String>,
+    /// Whether a machine answered that nothing listens at the port.
+    refused: bool,
     state: State,
 }
 
@@ -331,6 +335,11 @@ impl Dial {
             Ok(_) => why.to_string(),
             Err(_) => format!("{address}: {why}"),
         });
+    }
+
+    fn blame_error(&mut self, address: SocketAddr, error: &io::Error) {
+        self.refused |= error.kind() == io::ErrorKind::ConnectionRefused;
+        self.blame(address, error);
     }
 
     fn awaits_addresses_of(&self, host: &str) -> bool {
@@ -564,6 +573,7 @@ mod tests {
         rig.dial(ConnId(4), "127.0.0.1", port);
         let text = rig.failure();
         assert!(text.starts_with("cannot connect: ") && !text.contains("127.0.0.1"), "{text}");
+        assert!(text.ends_with("; does a broker run there?"), "{text}");
     }
 
     #[test]

@@ -169,7 +169,11 @@ fn bootstrap_servers_that_cannot_be() {
         ("local host:9092", "host"),
         ("::1:9092", "brackets"),
         ("localhost:9092,other", "no port"),
-        ("no-such-host.invalid:9092", "no-such-host.invalid:9092 cannot be resolved"),
+        ("no-such-host.invalid:9092", "no-such-host.invalid:9092: cannot be resolved"),
+        (
+            "no-such-host.invalid:9092,neither.invalid:1",
+            "none of them can be resolved: no-such-host.invalid:9092: ",
+        ),
     ] {
         let error = Producer::new(ProducerConfig::new(servers)).map(drop).unwrap_err();
         let text = error.to_string();

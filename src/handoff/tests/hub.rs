@@ -154,6 +154,7 @@ fn refusals_for_want_of_metadata() {
     rig.publish_error("t", ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     let unknown = text(send("t", Partition::Open, Patience::new(NO_TIME)));
     assert!(unknown.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{unknown}");
+    assert!(unknown.ends_with("; check the topic's name, or create it"), "{unknown}");
 
     rig.publish(&["t"], 4);
     let error = send("t", Partition::Explicit(4), Patience::new(NO_TIME));
