@@ -22,6 +22,7 @@ mod handles;
 mod harness;
 mod hostile;
 mod interceptors;
+mod issuer;
 mod memory;
 mod metrics;
 mod partitions;

@@ -109,7 +109,7 @@ fn settings_that_do_not_go_together_are_named() {
             "PlainLoginModule required username=\"\" password=\"canary\";",
             "empty username",
         ),
-        ("sasl.oauthbearer.client.credentials.client.secret", "canary", "sasl_oauthbearer"),
+        ("sasl.oauthbearer.assertion.private.key.passphrase", "canary", "sasl_oauthbearer"),
     ] {
         let config = config.clone().sasl_plain("u", "canary").set(name, value);
         let error = config.validate().expect_err(name);
@@ -118,7 +118,7 @@ fn settings_that_do_not_go_together_are_named() {
     }
     let config = config.set("sasl.mechanism", "OAUTHBEARER");
     for (name, value, says) in [
-        ("sasl.oauthbearer.token.endpoint.url", "https://issuer.example.com/token", "file URL"),
+        ("sasl.oauthbearer.token.endpoint.url", "https://issuer.example.com/token", "for an issuer"),
         (
             "sasl.jaas.config",
             "OAuthBearerLoginModule required clientId=\"x\" clientSecret=\"canary\";",

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What a broker has: its own certificate, and the authority whose clients it lets in, if it asks.
-fn server(identity: &Identity, clients: Option<&Authority>) -> ServerConfig {
+pub(crate) fn server(identity: &Identity, clients: Option<&Authority>) -> ServerConfig {
     let builder =
         ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
     let builder = match clients {
