@@ -100,16 +100,6 @@ pub(crate) struct Settings {
     pub(crate) interceptors: Vec<Arc<dyn ProducerInterceptor>>,
 }
 
-impl Settings {
-    /// Whether every connection begins with a handshake of TLS.
-    pub(crate) fn is_tls(&self) -> bool {
-        #[cfg(feature = "tls")]
-        return self.tls.is_some();
-        #[cfg(not(feature = "tls"))]
-        false
-    }
-}
-
 /// The outcome of a resolution, before it has had an effect.
 pub(super) struct Resolved {
     /// `client_id` is empty if `is_unnamed`.
