@@ -83,7 +83,6 @@ pub(crate) enum Ending {
     /// The other side closed it.
     Closed,
     /// The other side closed it before the handshake of TLS was over.
-    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS there is no handshake"))]
     ClosedInHandshake,
     /// The other side does not let us in, or must not be trusted; the next time it will be the same.
     #[cfg_attr(
