@@ -41,6 +41,7 @@
 //! | `gzip` `snappy` `lz4` `zstd` | `compression.type`: each a codec, in pure Rust |
 //! | `tls` | `security.protocol=SSL`: encryption, and certificates for brokers and clients |
 //! | `sasl` | `security.protocol=SASL_SSL` and `SASL_PLAINTEXT`: PLAIN, SCRAM and OAUTHBEARER |
+//! | `oauth-http` | tokens for OAUTHBEARER from their issuer; brings `tls` and `sasl` |
 //! | `full` | all of them except `testing` |
 //!
 //! # Logging

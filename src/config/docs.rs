@@ -48,8 +48,11 @@ fn facts(key: &Key) -> String {
         Status::Needs(feature) => {
             let written = FEATURES.iter().any(|f| f.name == feature && f.written);
             let yet = if written { "" } else { ", which has no code in this version yet" };
-            let otherwise =
-                if key.name.starts_with("compression.") { "with other codecs" } else { "with `PLAINTEXT`" };
+            let otherwise = match feature {
+                _ if key.name.starts_with("compression.") => "with other codecs",
+                "oauth-http" => "where no issuer is asked for tokens",
+                _ => "with `PLAINTEXT`",
+            };
             format!("Needs the feature `{feature}`{yet}; checked, and without effect {otherwise}.")
         }
         Status::NotHere(instead) => format!("Refused: {instead}."),
@@ -108,8 +111,16 @@ fn every_setting_that_can_do_something_has_a_setter() {
         // Setters for each mechanism write both, so that they agree.
         "sasl.mechanism",
         "sasl.jaas.config",
-        // A callback is the typed way to tokens.
+        // A callback is the typed way to tokens; an issuer's address and what it wants to know belong together.
+        "sasl.login.connect.timeout.ms",
+        "sasl.login.read.timeout.ms",
+        "sasl.login.retry.backoff.ms",
+        "sasl.login.retry.backoff.max.ms",
         "sasl.oauthbearer.token.endpoint.url",
+        "sasl.oauthbearer.client.credentials.client.id",
+        "sasl.oauthbearer.client.credentials.client.secret",
+        "sasl.oauthbearer.scope",
+        "sasl.oauthbearer.header.urlencode",
     ];
     assert_eq!(without, excused);
 }

@@ -63,7 +63,7 @@ pub(super) enum Status {
     Used,
     /// Checked as in Java and then not looked at, for this reason.
     NoEffect(&'static str),
-    /// Checked as in Java; of use with a security protocol that needs this feature.
+    /// Checked as in Java; of use with a codec, a security protocol or an issuer of tokens that needs this feature.
     Needs(&'static str),
     /// Refused: this is what to do instead.
     NotHere(&'static str),
@@ -362,6 +362,7 @@ pub(super) const FEATURES: &[Feature] = &[
     Feature { name: "zstd", written: true, enabled: cfg!(feature = "zstd") },
     Feature { name: "tls", written: true, enabled: cfg!(feature = "tls") },
     Feature { name: "sasl", written: true, enabled: cfg!(feature = "sasl") },
+    Feature { name: "oauth-http", written: true, enabled: cfg!(feature = "oauth-http") },
 ];
 
 /// The names under which users of librdkafka and its bindings know a setting, where no slip of the pen leads to ours.
@@ -399,8 +400,8 @@ const SERIALIZER: &str = "names a Java class, which cannot be loaded here: leave
      and others are passed to Producer::with_serializers";
 const ENCODING: &str = "belongs to Java's string serializers: leave it out; strings are sent as the UTF-8 that they are, and \
      other encodings are a Serializer's work, passed to Producer::with_serializers";
-const NO_HTTP: &str = "serves to fetch tokens over HTTP, which this crate leaves to others: leave it out, and give tokens \
-     through ProducerConfig::sasl_oauthbearer or a file URL in sasl.oauthbearer.token.endpoint.url";
+const NO_ASSERTIONS: &str = "belongs to assertions or to looks into a token, which this crate leaves to others: leave it out, and get tokens by \
+     sasl.oauthbearer.client.credentials.*, or give them through ProducerConfig::sasl_oauthbearer";
 const NO_REFRESH: &str =
     "a token is asked for whenever a connection is authenticated, and again before its session ends";
 const BROKER_SIDE: &str = "it is for whoever verifies a token, and that is the broker";
@@ -1057,36 +1058,40 @@ pub(super) static GROUPS: &[Group] = &[
                 number(Width::Int, "milliseconds"),
                 None,
                 "3.1",
-                "How long connecting to the token's issuer may take (KIP-768).",
+                "How long connecting to the token's issuer may take (KIP-768). Not set or 0: 30 s, where Java waits \
+                 for ever.",
             )
-            .no_effect(NO_REFRESH),
+            .needs("oauth-http"),
             key(
                 "sasl.login.read.timeout.ms",
                 number(Width::Int, "milliseconds"),
                 None,
                 "3.1",
-                "How long the token's issuer may take to answer (KIP-768).",
+                "How long the token's issuer may take to answer, the whole of it and TLS included (KIP-768). Not \
+                 set or 0: 30 s, where Java waits for ever.",
             )
-            .no_effect(NO_REFRESH),
+            .needs("oauth-http"),
             long_ms(
                 "sasl.login.retry.backoff.ms",
                 "100",
                 "3.1",
                 "How long to wait before asking the token's issuer again; it doubles each time (KIP-768).",
             )
-            .no_effect(NO_REFRESH),
+            .needs("oauth-http"),
             long_ms(
                 "sasl.login.retry.backoff.max.ms",
                 "10000",
                 "3.1",
-                "How long all attempts to get one token may take together, as in Java (KIP-768).",
+                "How long the attempts to get one token may go on, as in Java (KIP-768).",
             )
-            .no_effect(NO_REFRESH),
+            .needs("oauth-http"),
             text(
                 "sasl.oauthbearer.token.endpoint.url",
                 None,
                 "3.1",
-                "A `file` URL of a file with the token; it is read for each authentication (KIP-768). Fetching tokens over HTTP, as Java can, is left to a callback: `ProducerConfig::sasl_oauthbearer`.",
+                "Where tokens come from (KIP-768): the `https` or `http` URL of an issuer, which is asked with \
+                 `sasl.oauthbearer.client.credentials.*` and needs the feature `oauth-http`, too; or the `file` URL of a \
+                 file with the token, which is read for each authentication.",
             )
             .needs("sasl"),
             Key {
@@ -1122,30 +1127,32 @@ pub(super) static GROUPS: &[Group] = &[
                 "sasl.oauthbearer.client.credentials.client.id",
                 None,
                 "4.1",
-                "The client's id for the grant `client_credentials` (KIP-1139).",
+                "The client's id for the grant `client_credentials`; stands before the option `clientId` of \
+                 `sasl.jaas.config` (KIP-1139).",
             )
-            .not_here(NO_HTTP),
+            .needs("oauth-http"),
             secret(
                 "sasl.oauthbearer.client.credentials.client.secret",
                 "4.1",
-                "The client's secret for the grant `client_credentials` (KIP-1139).",
+                "The client's secret for the grant `client_credentials`; stands before the option `clientSecret` of \
+                 `sasl.jaas.config` (KIP-1139).",
             )
-            .not_here(NO_HTTP),
+            .needs("oauth-http"),
             text(
                 "sasl.oauthbearer.scope",
                 None,
                 "4.1",
-                "The scope that a token is asked for with (KIP-1139).",
+                "The scope that a token is asked for with; stands before the option `scope` of `sasl.jaas.config` \
+                 (KIP-1139).",
             )
-            .not_here(NO_HTTP),
+            .needs("oauth-http"),
             boolean(
                 "sasl.oauthbearer.header.urlencode",
                 "false",
                 "3.9",
-                "Whether the client's id and secret are URL-encoded before they go into the Authorization \
-                 header (KIP-1025).",
+                "Whether the client's id, its secret and the scope are URL-encoded before they are sent (KIP-1025).",
             )
-            .not_here(NO_HTTP),
+            .needs("oauth-http"),
             text(
                 "sasl.oauthbearer.assertion.file",
                 None,
@@ -1153,7 +1160,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "A file with a ready-made assertion (a JWT); with it, the other settings for assertions \
                  are not looked at (KIP-1139).",
             )
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             choice(
                 "sasl.oauthbearer.assertion.algorithm",
                 &["RS256", "ES256"],
@@ -1162,48 +1169,48 @@ pub(super) static GROUPS: &[Group] = &[
                 "How an assertion is signed (KIP-1139).",
             )
             .any_case()
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             text(
                 "sasl.oauthbearer.assertion.private.key.file",
                 None,
                 "4.1",
                 "A file with the private key that signs an assertion, PEM (PKCS#8) (KIP-1139).",
             )
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             secret(
                 "sasl.oauthbearer.assertion.private.key.passphrase",
                 "4.1",
                 "The passphrase of that key, if it is encrypted (KIP-1139).",
             )
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             text(
                 "sasl.oauthbearer.assertion.template.file",
                 None,
                 "4.1",
                 "A JSON file with headers and claims for an assertion (KIP-1139).",
             )
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             text(
                 "sasl.oauthbearer.assertion.claim.aud",
                 None,
                 "4.1",
                 "The claim `aud` of an assertion (KIP-1139).",
             )
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             text(
                 "sasl.oauthbearer.assertion.claim.iss",
                 None,
                 "4.1",
                 "The claim `iss` of an assertion (KIP-1139).",
             )
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             text(
                 "sasl.oauthbearer.assertion.claim.sub",
                 None,
                 "4.1",
                 "The claim `sub` of an assertion (KIP-1139).",
             )
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             seconds(
                 "sasl.oauthbearer.assertion.claim.exp.seconds",
                 Width::Int,
@@ -1212,7 +1219,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "How long an assertion is good for, from now (KIP-1139).",
             )
             .within(0, 86_400)
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             seconds(
                 "sasl.oauthbearer.assertion.claim.nbf.seconds",
                 Width::Int,
@@ -1221,14 +1228,14 @@ pub(super) static GROUPS: &[Group] = &[
                 "Since when an assertion is good, counted back from now (KIP-1139).",
             )
             .within(0, 3600)
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             boolean(
                 "sasl.oauthbearer.assertion.claim.jti.include",
                 "false",
                 "4.1",
                 "Whether an assertion carries a random id (KIP-1139).",
             )
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             text(
                 "sasl.oauthbearer.scope.claim.name",
                 Some("scope"),
@@ -1236,7 +1243,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "The claim of a token that holds its scope (KIP-768).",
             )
             .not_empty()
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             text(
                 "sasl.oauthbearer.sub.claim.name",
                 Some("sub"),
@@ -1244,7 +1251,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "The claim of a token that holds its subject (KIP-768).",
             )
             .not_empty()
-            .not_here(NO_HTTP),
+            .not_here(NO_ASSERTIONS),
             text(
                 "sasl.oauthbearer.jwks.endpoint.url",
                 None,
@@ -1504,14 +1511,10 @@ mod tests {
                 "sasl.oauthbearer.assertion.private.key.file",
                 "sasl.oauthbearer.assertion.private.key.passphrase",
                 "sasl.oauthbearer.assertion.template.file",
-                "sasl.oauthbearer.client.credentials.client.id",
-                "sasl.oauthbearer.client.credentials.client.secret",
-                "sasl.oauthbearer.header.urlencode",
-                "sasl.oauthbearer.scope",
                 "sasl.oauthbearer.scope.claim.name",
                 "sasl.oauthbearer.sub.claim.name",
             ],
-            "over HTTP",
+            "sasl.oauthbearer.client.credentials.*",
         ),
     ];
 

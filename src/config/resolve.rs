@@ -18,6 +18,8 @@ use super::{
     keys::Status,
     parse::{self, Value},
 };
+#[cfg(feature = "oauth-http")]
+use crate::sasl::issuer::{Client, Endpoint, Issuer, Patience};
 #[cfg(feature = "sasl")]
 use crate::sasl::{Login, jaas::Jaas};
 use crate::{
@@ -100,16 +102,6 @@ pub(crate) struct Settings {
     pub(crate) partitioner: Option<Arc<dyn Partitioner>>,
     pub(crate) interceptors: Vec<Arc<dyn ProducerInterceptor>>,
     pub(crate) event_listeners: Vec<EventListener>,
-}
-
-impl Settings {
-    /// Whether every connection begins with a handshake of TLS.
-    pub(crate) fn is_tls(&self) -> bool {
-        #[cfg(feature = "tls")]
-        return self.tls.is_some();
-        #[cfg(not(feature = "tls"))]
-        false
-    }
 }
 
 /// The outcome of a resolution, before it has had an effect.
@@ -371,8 +363,8 @@ impl<'a> Reader<'a> {
             return None;
         }
         // One that does not exist has been reported.
-        let mechanism = self.text("sasl.mechanism")?;
-        match self.login_by_mechanism(mechanism) {
+        let mechanism = self.text("sasl.mechanism")?.to_owned();
+        match self.login_by_mechanism(&mechanism) {
             Ok(login) => {
                 if login.tells_its_secret() && self.text("security.protocol") == Some("SASL_PLAINTEXT") {
                     let text = format!(
@@ -392,7 +384,7 @@ impl<'a> Reader<'a> {
     }
 
     #[cfg(feature = "sasl")]
-    fn login_by_mechanism(&self, mechanism: &str) -> Result<Login, (&'static str, String)> {
+    fn login_by_mechanism(&mut self, mechanism: &str) -> Result<Login, (&'static str, String)> {
         let jaas = self.given.text(JAAS).filter(|text| !text.trim().is_empty());
         let jaas = jaas.map(Jaas::parse).transpose().map_err(|problem| (JAAS, problem))?;
         let expect = |module: &str| match &jaas {
@@ -437,7 +429,7 @@ impl<'a> Reader<'a> {
     }
 
     #[cfg(feature = "sasl")]
-    fn token_login(&self, jaas: Option<&Jaas>) -> Result<Login, (&'static str, String)> {
+    fn token_login(&mut self, jaas: Option<&Jaas>) -> Result<Login, (&'static str, String)> {
         const MODULE: &str = "OAuthBearerLoginModule";
         if let Some(jaas) = jaas.filter(|jaas| jaas.module != MODULE) {
             return Err((
@@ -451,15 +443,83 @@ impl<'a> Reader<'a> {
         if let Some(url) = self.given.text(TOKEN_URL).map(str::trim).filter(|url| !url.is_empty()) {
             // file:/path and file:///path are the same place.
             let path = url.strip_prefix("file:").map(|path| path.strip_prefix("//").unwrap_or(path));
-            return path.filter(|path| path.starts_with('/')).map(Login::token_file).ok_or((
-                TOKEN_URL,
-                "must be a file URL with a whole path; tokens that are fetched over HTTP come from \
-                 ProducerConfig::sasl_oauthbearer"
-                    .to_owned(),
-            ));
+            return match path {
+                Some(path) if path.starts_with('/') => Ok(Login::token_file(path)),
+                Some(_) => Err((TOKEN_URL, "must be a file URL with a whole path".to_owned())),
+                None => self.issuer(url, jaas),
+            };
+        }
+        if self.given.text(CLIENT_ID).is_some() || self.given.text(CLIENT_SECRET).is_some() {
+            return Err((TOKEN_URL, format!("must be set with {CLIENT_ID} or {CLIENT_SECRET}")));
         }
         let options = jaas.map_or(&[][..], |jaas| &jaas.options);
         Login::unsecured(options).map_err(|problem| (JAAS, problem))
+    }
+
+    #[cfg(all(feature = "sasl", not(feature = "oauth-http")))]
+    fn issuer(&self, _: &str, _: Option<&Jaas>) -> Result<Login, (&'static str, String)> {
+        let lacking = keys::missing(&["oauth-http"]).expect("this build is without it");
+        Err((TOKEN_URL, format!("is no file URL, and another one {lacking}")))
+    }
+
+    /// Whoever gives tokens to those who know a secret. What is set in the older way, as options of the login module,
+    /// stands back, as in Java.
+    #[cfg(feature = "oauth-http")]
+    fn issuer(&mut self, url: &str, jaas: Option<&Jaas>) -> Result<Login, (&'static str, String)> {
+        let endpoint = Endpoint::parse(url).map_err(|problem| (TOKEN_URL, problem))?;
+        let options: Vec<&str> =
+            jaas.iter().flat_map(|jaas| &jaas.options).map(|(name, _)| &**name).collect();
+        let is_known = |name: &str| {
+            ["clientId", "clientSecret", "scope"].contains(&name)
+                || name.starts_with("extension_")
+                || keys::find(name).is_some_and(|_| name.starts_with("ssl."))
+        };
+        if let Some(unknown) = options.iter().find(|name| !is_known(name)) {
+            let known = "clientId, clientSecret, scope, extension_... and ssl... go with an issuer of tokens";
+            return Err((JAAS, format!("has the option {unknown}, which means nothing here: {known}")));
+        }
+        let option = |name| jaas.and_then(|jaas| jaas.option(name));
+        let given = |name: &'static str, older| {
+            self.given.text(name).or_else(|| option(older)).map(str::trim).filter(|text| !text.is_empty())
+        };
+        let needed = |name: &'static str, older| {
+            given(name, older)
+                .ok_or_else(|| (name, format!("must be set for an issuer of tokens ({TOKEN_URL})")))
+        };
+        let client = Client {
+            id: needed(CLIENT_ID, "clientId")?,
+            secret: needed(CLIENT_SECRET, "clientSecret")?,
+            scope: given("sasl.oauthbearer.scope", "scope"),
+            is_url_encoded: matches!(
+                self.value("sasl.oauthbearer.header.urlencode"),
+                Some(Value::Bool(true))
+            ),
+        };
+        let timeout = |name| self.number(name).filter(|ms| *ms > 0).map_or(ISSUER_TIMEOUT, millis);
+        let wait = |name| millis(self.number(name).unwrap_or_default());
+        let patience = Patience {
+            connect: timeout("sasl.login.connect.timeout.ms"),
+            answer: timeout("sasl.login.read.timeout.ms"),
+            backoff: wait("sasl.login.retry.backoff.ms"),
+            budget: wait("sasl.login.retry.backoff.max.ms"),
+        };
+        let (tls, warnings) = if endpoint.is_https() {
+            let (config, warnings) = tls::build(&OptionsOf(jaas)).map_err(|problems| {
+                let problems: Vec<_> =
+                    problems.iter().map(|(name, problem)| format!("the option {name} {problem}")).collect();
+                (JAAS, format!("is wrong about the issuer of tokens: {}", problems.join("; ")))
+            })?;
+            let of_issuer = |text| format!("for the issuer of tokens ({TOKEN_URL}): {text}");
+            (Some(config), warnings.into_iter().map(of_issuer).collect())
+        } else {
+            (None, vec![format!("{TOKEN_URL} without https shows the secret to everybody on the way")])
+        };
+        let extensions = options
+            .iter()
+            .filter_map(|name| Some((name.strip_prefix("extension_")?.to_owned(), option(name)?.to_owned())));
+        let login = Login::issuer(Issuer::new(endpoint, &client, tls, patience), extensions.collect());
+        self.notices.extend(warnings.into_iter().map(|text| (Level::Warn, text)));
+        Ok(login)
     }
 
     fn note_constant_backoffs(&mut self) {
@@ -610,19 +670,28 @@ impl<'a> Reader<'a> {
                 Status::Used | Status::NotHere(_) => continue,
                 Status::NoEffect(why) => why.to_owned(),
                 Status::Needs(feature) => {
-                    let by = if key.name.starts_with("compression.") {
-                        "compression.type"
-                    } else {
-                        "security.protocol"
+                    let (by, feature) = match feature {
+                        _ if key.name.starts_with("compression.") => ("compression.type", feature),
+                        "oauth-http" => ("security.protocol", "sasl"),
+                        _ => ("security.protocol", feature),
                     };
                     match self.text(by) {
                         Some(value) if !self.features(by).contains(&feature) => format!("{by} is {value}"),
+                        _ if matches!(key.status, Status::Needs("oauth-http")) && !self.has_issuer() => {
+                            format!("{TOKEN_URL} and sasl.mechanism name no issuer of tokens")
+                        }
                         _ => continue,
                     }
                 }
             };
             self.notices.push((Level::Info, format!("{} is set and has no effect: {why}", key.name)));
         }
+    }
+
+    /// Whether tokens are fetched.
+    fn has_issuer(&self) -> bool {
+        let is_issuer = |url: &str| !url.trim().is_empty() && !url.trim().starts_with("file:");
+        self.text("sasl.mechanism") == Some("OAUTHBEARER") && self.text(TOKEN_URL).is_some_and(is_issuer)
     }
 
     fn value(&self, name: &str) -> Option<&Value> {
@@ -663,6 +732,24 @@ impl tls::Wishes for Reader<'_> {
             Some(Value::List(entries)) => entries.clone(),
             _ => Vec::new(),
         }
+    }
+}
+
+/// The `ssl.*` settings that Java takes from the options of the login module, for the issuer of its tokens alone.
+#[cfg(feature = "oauth-http")]
+struct OptionsOf<'a>(Option<&'a Jaas>);
+
+#[cfg(feature = "oauth-http")]
+impl tls::Wishes for OptionsOf<'_> {
+    fn text(&self, name: &str) -> Option<&str> {
+        let given = keys::java_trim(self.0?.option(name)?);
+        (!given.is_empty() || name == "ssl.endpoint.identification.algorithm").then_some(given)
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let default = || keys::find(name).and_then(|(_, key)| key.default);
+        let given = self.text(name).or_else(default).unwrap_or_default();
+        given.split(',').map(keys::java_trim).filter(|entry| !entry.is_empty()).map(str::to_owned).collect()
     }
 }
 
@@ -735,8 +822,15 @@ fn millis(ms: i64) -> Duration {
 
 #[cfg(feature = "sasl")]
 const JAAS: &str = "sasl.jaas.config";
-#[cfg(feature = "sasl")]
 const TOKEN_URL: &str = "sasl.oauthbearer.token.endpoint.url";
+#[cfg(feature = "sasl")]
+const CLIENT_ID: &str = "sasl.oauthbearer.client.credentials.client.id";
+#[cfg(feature = "sasl")]
+const CLIENT_SECRET: &str = "sasl.oauthbearer.client.credentials.client.secret";
+
+/// Java waits for ever if it is not told otherwise. By default no connection is set up for longer than this.
+#[cfg(feature = "oauth-http")]
+const ISSUER_TIMEOUT: Duration = Duration::from_secs(30);
 
 const MAX_IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
 

@@ -587,10 +587,10 @@ impl<P> Brokers<P> {
     /// Counts a connection that the other side closed without an answer, and says what that tells if it happens again and
     /// again: a plaintext port has no other answer to the beginning of TLS, and one that wants SASL none to a request.
     /// Once any broker answered, it is rather one that is being restarted.
-    pub(super) fn closed_without_answer(&mut self, conn: ConnId, is_tls: bool) -> Option<&'static str> {
+    pub(super) fn closed_without_answer(&mut self, conn: ConnId, in_handshake: bool) -> Option<&'static str> {
         let broker = self.by_conn.get(&conn).and_then(|node| self.nodes.get_mut(node))?;
         let telling = match &broker.link {
-            Link::Opening { .. } if is_tls => "does this port speak TLS (security.protocol)?",
+            Link::Opening { .. } if in_handshake => "does this port speak TLS (security.protocol)?",
             Link::Ready(session) if !session.in_flight.is_empty() => {
                 "it takes no request; does this port want SASL (security.protocol)?"
             }

@@ -94,8 +94,10 @@ pub(crate) enum Action {
 pub(crate) enum Ending {
     /// It broke, or nobody could be reached.
     Broken,
-    /// The other side closed it, before the handshake of TLS was over if that is spoken.
+    /// The other side closed it.
     Closed,
+    /// The other side closed it before the handshake of TLS was over.
+    ClosedInHandshake,
     /// The other side does not let us in, or must not be trusted; the next time it will be the same.
     #[cfg_attr(
         not(feature = "tls"),
@@ -354,10 +356,12 @@ impl Engine {
         self.woken(now);
         match ending {
             Ending::Broken => self.lose(now, conn, &cause),
-            Ending::Closed => match self.brokers.closed_without_answer(conn, self.settings.is_tls()) {
-                None => self.lose(now, conn, &cause),
-                Some(telling) => self.refused(now, conn, &format!("{cause}; {telling}")),
-            },
+            Ending::Closed | Ending::ClosedInHandshake => {
+                match self.brokers.closed_without_answer(conn, ending == Ending::ClosedInHandshake) {
+                    None => self.lose(now, conn, &cause),
+                    Some(telling) => self.refused(now, conn, &format!("{cause}; {telling}")),
+                }
+            }
             Ending::Refused => self.refused(now, conn, &cause),
         }
     }

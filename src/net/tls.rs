@@ -208,7 +208,7 @@ pub(super) fn ending_of(error: &io::Error) -> Ending {
     if error.get_ref().is_some_and(|inner| inner.is::<Refused>()) {
         Ending::Refused
     } else if error.kind() == ErrorKind::UnexpectedEof {
-        Ending::Closed
+        Ending::ClosedInHandshake
     } else {
         Ending::Broken
     }
@@ -250,7 +250,7 @@ mod tests {
     fn what_an_error_says_of_the_next_connection() {
         for (error, want) in [
             (io::Error::other(Refused(String::new())), Ending::Refused),
-            (ErrorKind::UnexpectedEof.into(), Ending::Closed),
+            (ErrorKind::UnexpectedEof.into(), Ending::ClosedInHandshake),
             (ErrorKind::ConnectionReset.into(), Ending::Broken),
             (io::Error::other("anything else"), Ending::Broken),
         ] {

@@ -1,13 +1,16 @@
 //! How a client proves who it is (SASL): what it answers to what a broker says.
 //!
-//! Knows no message of Kafka's and no connection. Whatever takes time is done inside [`Step::run`], which belongs on a
-//! thread of its own: hashing a password a million times, a file, the application's code. Secrets are wiped when they are
-//! let go, and stand in no text that anybody is shown.
+//! Knows no message of Kafka's and no broker's connection. Whatever takes time is done inside [`Step::run`], which belongs
+//! on a thread of its own: hashing a password a million times, a file, an issuer of tokens, the application's code.
+//! Secrets are wiped when they are let go, and stand in no text that anybody is shown.
 
+#[cfg(feature = "oauth-http")]
+pub(crate) mod issuer;
 pub(crate) mod jaas;
 mod oauth;
 mod scram;
 mod secret;
+mod trouble;
 
 use std::sync::Arc;
 
@@ -19,6 +22,7 @@ pub(crate) use self::oauth::TokenCallback;
 use self::{
     scram::{Final, First, Scram},
     secret::Secret,
+    trouble::Trouble,
 };
 use crate::{
     error::guarded,
@@ -56,6 +60,12 @@ impl Login {
 
     pub(crate) fn token_file(path: &str) -> Self {
         Self::OAuthBearer(Source::File(path.to_owned()))
+    }
+
+    /// `extensions` go along with each token (KIP-342).
+    #[cfg(feature = "oauth-http")]
+    pub(crate) fn issuer(issuer: issuer::Issuer, extensions: Vec<(String, String)>) -> Self {
+        Self::OAuthBearer(Source::Issuer { issuer: Box::new(issuer), extensions })
     }
 
     pub(crate) fn callback(callback: TokenCallback) -> Self {
@@ -143,17 +153,6 @@ impl Step {
 
 type Next = Result<Option<(Zeroizing<Vec<u8>>, State)>, Trouble>;
 
-enum Trouble {
-    Lasting(String),
-    Passing(String),
-}
-
-impl From<String> for Trouble {
-    fn from(why: String) -> Self {
-        Self::Lasting(why)
-    }
-}
-
 fn next(login: &Login, state: State, challenge: &[u8]) -> Next {
     match (login, state) {
         (Login::Plain { user, password }, State::Begin) => {
@@ -178,11 +177,11 @@ fn next(login: &Login, state: State, challenge: &[u8]) -> Next {
         }
         (Login::ScramSha512(_), State::Scram512Final(last)) => Ok(last.check(challenge).map(|()| None)?),
         (Login::OAuthBearer(source), State::Begin) => {
-            let token = source.token().map_err(Trouble::Passing)?;
-            Ok(Some((token.first_message()?, State::ExpectEnd)))
+            Ok(Some((source.token()?.first_message()?, State::ExpectEnd)))
         }
         (_, State::ExpectEnd) if challenge.is_empty() => Ok(None),
-        (Login::OAuthBearer(_), State::ExpectEnd) => {
+        (Login::OAuthBearer(source), State::ExpectEnd) => {
+            source.forget();
             let why = escaped(&String::from_utf8_lossy(challenge));
             log::warn!("a broker refuses the token of OAUTHBEARER: {why}");
             Ok(Some((Zeroizing::new(vec![1]), State::ExpectFailure)))

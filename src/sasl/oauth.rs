@@ -1,4 +1,4 @@
-//! OAUTHBEARER (RFC 7628, KIP-255): tokens, and where they come from. Nothing is fetched over a network here.
+//! OAUTHBEARER (RFC 7628, KIP-255): tokens, and where they come from.
 
 use std::{
     fmt, fs,
@@ -8,7 +8,9 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::secret::Secret;
+#[cfg(feature = "oauth-http")]
+use super::issuer::Issuer;
+use super::{secret::Secret, trouble::Trouble};
 use crate::{base64, error::BoxError};
 
 /// A token that a broker is shown (`sasl.mechanism=OAUTHBEARER`).
@@ -74,6 +76,11 @@ pub(crate) type TokenCallback = Arc<dyn Fn() -> Result<OAuthBearerToken, BoxErro
 pub(crate) enum Source {
     Callback(TokenCallback),
     File(String),
+    #[cfg(feature = "oauth-http")]
+    Issuer {
+        issuer: Box<Issuer>,
+        extensions: Vec<(String, String)>,
+    },
     /// What the token says, but for its times.
     Unsecured {
         claims: String,
@@ -87,6 +94,8 @@ impl fmt::Debug for Source {
         f.write_str(match self {
             Self::Callback(_) => "Callback",
             Self::File(_) => "File",
+            #[cfg(feature = "oauth-http")]
+            Self::Issuer { .. } => "Issuer",
             Self::Unsecured { .. } => "Unsecured",
         })
     }
@@ -118,15 +127,15 @@ impl Source {
                 principal = value;
             } else {
                 return Err(format!(
-                    "has the option {name}, which means nothing here: unsecuredLogin..., or leave all options out and \
-                     use ProducerConfig::sasl_oauthbearer or sasl.oauthbearer.token.endpoint.url=file:..."
+                    "has the option {name}, which means nothing here: unsecuredLogin..., or use \
+                     ProducerConfig::sasl_oauthbearer or sasl.oauthbearer.token.endpoint.url"
                 ));
             }
         }
         if !claims.iter().any(|(claim, _)| *claim == principal) {
             return Err(format!(
                 "needs unsecuredLoginStringClaim_{principal}=\"...\"; tokens of an issuer come from \
-                 ProducerConfig::sasl_oauthbearer or from sasl.oauthbearer.token.endpoint.url=file:..."
+                 ProducerConfig::sasl_oauthbearer or from sasl.oauthbearer.token.endpoint.url"
             ));
         }
         let claims: Vec<String> =
@@ -134,16 +143,22 @@ impl Source {
         Ok(Self::Unsecured { claims: claims.join(","), lifetime, extensions })
     }
 
-    pub(super) fn token(&self) -> Result<OAuthBearerToken, String> {
+    pub(super) fn token(&self) -> Result<OAuthBearerToken, Trouble> {
         match self {
             Self::Callback(callback) => {
-                callback().map_err(|e| format!("there is no token for OAUTHBEARER: {e}"))
+                callback().map_err(|e| Trouble::Passing(format!("there is no token for OAUTHBEARER: {e}")))
             }
             Self::File(path) => {
                 let text = fs::read_to_string(path).map(Zeroizing::new).map_err(|e| {
-                    format!("the token cannot be read from {path} (sasl.oauthbearer.token.endpoint.url): {e}")
+                    Trouble::Passing(format!(
+                        "the token cannot be read from {path} (sasl.oauthbearer.token.endpoint.url): {e}"
+                    ))
                 })?;
                 Ok(OAuthBearerToken::new(&text))
+            }
+            #[cfg(feature = "oauth-http")]
+            Self::Issuer { issuer, extensions } => {
+                Ok(OAuthBearerToken { value: issuer.token()?, extensions: extensions.clone() })
             }
             Self::Unsecured { claims, lifetime, extensions } => {
                 let now = seconds_since_1970();
@@ -155,6 +170,14 @@ impl Source {
                 );
                 Ok(OAuthBearerToken { extensions: extensions.clone(), ..OAuthBearerToken::new(&token) })
             }
+        }
+    }
+
+    /// A broker did not take the last token.
+    pub(super) fn forget(&self) {
+        #[cfg(feature = "oauth-http")]
+        if let Self::Issuer { issuer, .. } = self {
+            issuer.forget();
         }
     }
 }

@@ -461,7 +461,15 @@ impl ClusterBuilder {
     /// (`connections.max.reauth.ms`), or is closed.
     pub fn sasl_plain(mut self, user: &str, password: &str, session: Option<Duration>) -> Self {
         self.config.sasl = true;
-        self.user = Some(gate::User { name: user.to_owned(), password: password.to_owned(), session });
+        self.user = Some(gate::User::with_password(user, password, session));
+        self
+    }
+
+    /// Lets nobody in but who shows this token, by SASL with OAUTHBEARER. `session` as in
+    /// [`sasl_plain`](Self::sasl_plain).
+    pub fn sasl_oauthbearer(mut self, token: &str, session: Option<Duration>) -> Self {
+        self.config.sasl = true;
+        self.user = Some(gate::User::with_token(token, session));
         self
     }
 

@@ -2,10 +2,13 @@
 //! who are not let in.
 
 use std::{
+    io::{Read, Write},
+    net::TcpListener,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -22,7 +25,11 @@ pub(crate) fn cases(secured: Spec) -> Vec<Case> {
         owned(secured, "security::every_way_in_with_every_codec", every_way_in_with_every_codec),
         owned(secured, "security::sessions_are_renewed_under_way", sessions_are_renewed_under_way)
             .and_lasts(renewed() * MECHANISMS.len() as u32),
-        owned(secured, "security::tokens_come_from_code_or_a_file", tokens_come_from_code_or_a_file),
+        owned(
+            secured,
+            "security::tokens_come_from_code_a_file_or_an_issuer",
+            tokens_come_from_code_a_file_or_an_issuer,
+        ),
         owned(secured, "security::who_is_not_let_in_learns_why", who_is_not_let_in_learns_why),
     ]
 }
@@ -206,8 +213,8 @@ fn who_is_not_let_in_learns_why(cluster: &mut Cluster) {
     }
 }
 
-/// The callback fails at first, as an issuer may; that delays what is sent and does not fail it.
-fn tokens_come_from_code_or_a_file(cluster: &mut Cluster) {
+/// Callback and issuer fail at first, as they may; that delays what is sent and does not fail it.
+fn tokens_come_from_code_a_file_or_an_issuer(cluster: &mut Cluster) {
     let topic = cluster.kafka().create_topic("tokens", 1, &[]);
     let config = way_in(cluster, "SASL_SSL", "OAUTHBEARER")
         .iter()
@@ -221,8 +228,13 @@ fn tokens_come_from_code_or_a_file(cluster: &mut Cluster) {
     let file = tempfile::NamedTempFile::new().expect("a file can be made");
     std::fs::write(file.path(), format!("{TOKEN}\n")).expect("it can be written");
     let url = format!("file://{}", file.path().display());
-    let by_file = config.set("sasl.jaas.config", "").set("sasl.oauthbearer.token.endpoint.url", &url);
-    for config in [by_code, by_file] {
+    let config = config.set("sasl.jaas.config", "");
+    let by_file = config.clone().set("sasl.oauthbearer.token.endpoint.url", &url);
+    let by_issuer = config
+        .set("sasl.oauthbearer.token.endpoint.url", &start_issuer())
+        .set("sasl.oauthbearer.client.credentials.client.id", "alice")
+        .set("sasl.oauthbearer.client.credentials.client.secret", "secret");
+    for config in [by_code, by_file, by_issuer] {
         let producer = Producer::new(config).unwrap_or_else(|error| panic!("{error}"));
         let pending =
             producer.send(ProducerRecord::new(&topic, "v")).unwrap_or_else(|error| panic!("{error}"));
@@ -230,6 +242,30 @@ fn tokens_come_from_code_or_a_file(cluster: &mut Cluster) {
         producer.close().expect("everything is acknowledged");
     }
     assert!(asked.load(Ordering::SeqCst) >= 2);
+}
+
+/// Where somebody gives the token to everybody, but for the first who asks. Ends with the process.
+fn start_issuer() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback sockets can be had");
+    let url = format!("http://{}/token", listener.local_addr().expect("it is bound"));
+    thread::spawn(move || {
+        let mut status = "503 Service Unavailable";
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let mut request = Vec::new();
+            while !request.ends_with(b"grant_type=client_credentials") {
+                let mut piece = [0; 1000];
+                match socket.read(&mut piece) {
+                    Ok(n @ 1..) => request.extend_from_slice(&piece[..n]),
+                    _ => break,
+                }
+            }
+            let body = format!("{{\"access_token\":\"{TOKEN}\"}}");
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            socket.write_all(answer.as_bytes()).expect("the producer waits for it");
+            status = "200 OK";
+        }
+    });
+    url
 }
 
 /// For alice, from 2023 to 2100, signed by nobody.

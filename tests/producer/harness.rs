@@ -138,13 +138,18 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Ends the process if it lives for far longer than any test takes: a test that hangs has failed, and says so.
+/// Ends the process if it lives for far longer than any test takes: a test that hangs has failed, and says so. Whatever is logged
+/// meanwhile is seen if `RUST_LOG` asks for it.
 pub(crate) struct Watch {
     _alive: Sender<()>,
 }
 
 impl Watch {
     pub(crate) fn new() -> Self {
+        if env::var_os("RUST_LOG").is_some() {
+            // A test before this one in the same process may have done it.
+            let _ = env_logger::try_init();
+        }
         let (alive, ended) = mpsc::channel::<()>();
         let test = thread::current().name().unwrap_or("a test").to_owned();
         thread::spawn(move || {

@@ -23,6 +23,7 @@ mod handles;
 mod harness;
 mod hostile;
 mod interceptors;
+mod issuer;
 mod memory;
 mod metrics;
 mod mock;

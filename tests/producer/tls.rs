@@ -4,7 +4,10 @@ use std::{
     fs,
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
     time::Instant,
 };
@@ -25,7 +28,7 @@ use crate::{
 };
 
 /// What a broker has: its own certificate, and the authority whose clients it lets in, if it asks.
-fn server(identity: &Identity, clients: Option<&Authority>) -> ServerConfig {
+pub(crate) fn server(identity: &Identity, clients: Option<&Authority>) -> ServerConfig {
     let builder =
         ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
     let builder = match clients {
@@ -271,6 +274,82 @@ fn a_stream_in_single_bytes_or_cut_anywhere_is_a_stream() {
         producer.close().unwrap();
     }
 }
+
+/// The handshake is over, a request is sent, and of the record that comes then half arrives: nothing is said of its bytes, and it
+/// is as good as no answer.
+#[test]
+fn a_connection_that_ends_in_the_middle_of_a_later_record_is_a_lost_one() {
+    let authority = Authority::new("a");
+    let world = world(&authority.sign(LOCAL), None);
+    // With TLS 1.3 the end of a client's handshake looks like data.
+    for (version, handshake) in [("TLSv1.2", 0), ("TLSv1.3", 1)] {
+        let config =
+            trusting(&world, &authority).set("ssl.enabled.protocols", version).set("ssl.protocol", version);
+        let (address, cut) = halve_records(world.address(1), handshake, 2);
+        let producer = build(config.clone().set("bootstrap.servers", &address), &[]);
+        arrived(&[send(&producer, "v")]);
+        producer.close().unwrap();
+        assert_eq!(cut.load(Ordering::SeqCst), 2, "{version}");
+
+        let (address, cut) = halve_records(world.address(1), handshake, usize::MAX);
+        let producer = build(config.set("bootstrap.servers", &address), &[("max.block.ms", "600")]);
+        let error = producer.send(ProducerRecord::new("t", "v")).unwrap_err();
+        assert!(error.is_retriable() && error.to_string().contains(&address), "{version}: {error}");
+        assert!(cut.load(Ordering::SeqCst) > 1, "{version}");
+    }
+}
+
+/// Passes connections on, and ends `most` of them in the middle of the first record that comes after a request, which is what
+/// follows the `handshake` records of data that are none. Says where, and how many it has ended.
+fn halve_records(to: SocketAddr, handshake: usize, most: usize) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, cut) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&cut);
+    thread::spawn(move || {
+        for mut near in listener.incoming().map_while(Result::ok) {
+            let mut far = TcpStream::connect(to).unwrap();
+            let (mut request, mut answer) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            let asked = Arc::new(AtomicBool::new(false));
+            let (asking, count) = (Arc::clone(&asked), Arc::clone(&count));
+            thread::spawn(move || {
+                let mut data = 0;
+                while let Some(record) = read_record(&mut request) {
+                    data += usize::from(record[0] == DATA);
+                    asking.store(data > handshake, Ordering::SeqCst);
+                    if far.write_all(&record).is_err() {
+                        break;
+                    }
+                }
+            });
+            thread::spawn(move || {
+                while let Some(record) = read_record(&mut answer) {
+                    let is_cut = asked.load(Ordering::SeqCst) && count.load(Ordering::SeqCst) < most;
+                    let end = if is_cut { record.len() / 2 } else { record.len() };
+                    if near.write_all(&record[..end]).is_err() || is_cut {
+                        count.fetch_add(usize::from(is_cut), Ordering::SeqCst);
+                        break;
+                    }
+                }
+                let _ = near.shutdown(Shutdown::Both);
+                let _ = answer.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    (address.to_string(), cut)
+}
+
+/// With its header.
+fn read_record(from: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut record = vec![0; 5];
+    from.read_exact(&mut record).ok()?;
+    let length = usize::from(u16::from_be_bytes([record[3], record[4]]));
+    record.resize(5 + length, 0);
+    from.read_exact(&mut record[5..]).ok()?;
+    Some(record)
+}
+
+/// The type of a record.
+const DATA: u8 = 23;
 
 /// Passes connections on to whoever it is told.
 struct Front(SocketAddr);

@@ -1,8 +1,8 @@
-//! Who is let in: SASL with PLAIN, as a broker asks for it before it takes anything else.
+//! Who is let in: SASL with PLAIN or OAUTHBEARER, as a broker asks for it before it takes anything else.
 
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::{
     ResponseError,
     messages::{
@@ -15,16 +15,28 @@ use kafka_protocol::{
 /// The only user there is.
 #[derive(Clone)]
 pub(super) struct User {
-    pub(super) name: String,
-    pub(super) password: String,
+    mechanism: &'static str,
+    /// All that has to be said.
+    proof: Vec<u8>,
     /// After which the proof has to be given again.
-    pub(super) session: Option<Duration>,
+    session: Option<Duration>,
+}
+
+impl User {
+    pub(super) fn with_password(name: &str, password: &str, session: Option<Duration>) -> Self {
+        Self { mechanism: "PLAIN", proof: format!("\0{name}\0{password}").into_bytes(), session }
+    }
+
+    pub(super) fn with_token(token: &str, session: Option<Duration>) -> Self {
+        let proof = format!("n,,\x01auth=Bearer {token}\x01\x01").into_bytes();
+        Self { mechanism: "OAUTHBEARER", proof, session }
+    }
 }
 
 impl std::fmt::Debug for User {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("User")
-            .field("name", &self.name)
+            .field("mechanism", &self.mechanism)
             .field("session", &self.session)
             .finish_non_exhaustive()
     }
@@ -72,17 +84,23 @@ impl Gate {
             let Ok(request) = SaslHandshakeRequest::decode(&mut frame, version) else {
                 return Verdict::Close;
             };
-            self.expects_proof = &*request.mechanism == "PLAIN";
+            self.expects_proof = &*request.mechanism == user.mechanism;
             let error = if self.expects_proof { 0 } else { ResponseError::UnsupportedSaslMechanism.code() };
             let response = SaslHandshakeResponse::default()
                 .with_error_code(error)
-                .with_mechanisms(vec![StrBytes::from_static_str("PLAIN")]);
+                .with_mechanisms(vec![StrBytes::from_static_str(user.mechanism)]);
             let bytes = encode(key, version, correlation, &response);
             return if error == 0 { Verdict::Reply(bytes) } else { Verdict::ReplyThenClose(bytes) };
         }
         let Ok(request) = SaslAuthenticateRequest::decode(&mut frame, version) else { return Verdict::Close };
-        let wanted = format!("\0{}\0{}", user.name, user.password);
-        if !self.expects_proof || *request.auth_bytes != *wanted.as_bytes() {
+        let is_good = self.expects_proof && *request.auth_bytes == *user.proof;
+        // Why a token is refused is said first, and is to be confirmed (RFC 7628).
+        if !is_good && user.mechanism == "OAUTHBEARER" && *request.auth_bytes != *b"\x01" {
+            let response = SaslAuthenticateResponse::default()
+                .with_auth_bytes(Bytes::from_static(br#"{"status":"invalid_token"}"#));
+            return Verdict::Reply(encode(key, version, correlation, &response));
+        }
+        if !is_good {
             let response = SaslAuthenticateResponse::default()
                 .with_error_code(ResponseError::SaslAuthenticationFailed.code())
                 .with_error_message(Some(StrBytes::from_static_str("Invalid username or password")));

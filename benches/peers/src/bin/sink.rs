@@ -30,6 +30,9 @@ struct Flags {
     /// Never sleep.
     #[arg(long)]
     spin: bool,
+    /// Speak TLS, with a certificate of tls/ca.pem.
+    #[arg(long, conflicts_with_all = ["spin", "delay_ms"])]
+    tls: bool,
     /// Check every batch's checksum and decode every record.
     #[arg(long)]
     verify: bool,
@@ -45,6 +48,8 @@ fn main() -> io::Result<()> {
     let ledger = Arc::new(Mutex::new(Ledger::new(shape)));
     let service = if flags.spin {
         Service::Spinning
+    } else if flags.tls {
+        Service::Tls
     } else {
         Service::Sleeping { delay: Duration::from_millis(flags.delay_ms) }
     };

@@ -14,6 +14,8 @@ use super::{plan::Workload, results::Results};
 pub(crate) enum Driver {
     Ours,
     Librdkafka,
+    /// The same with OpenSSL.
+    LibrdkafkaTls,
     RustRdkafka,
     FranzGo,
     Java,
@@ -36,9 +38,10 @@ pub(crate) struct Built {
 }
 
 impl Driver {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Ours,
         Self::Librdkafka,
+        Self::LibrdkafkaTls,
         Self::RustRdkafka,
         Self::FranzGo,
         Self::Java,
@@ -54,6 +57,7 @@ impl Driver {
         match self {
             Self::Ours => "kafka-producer",
             Self::Librdkafka => "librdkafka",
+            Self::LibrdkafkaTls => "librdkafka-tls",
             Self::RustRdkafka => "rust-rdkafka",
             Self::FranzGo => "franz-go",
             Self::Java => "java",
@@ -71,6 +75,7 @@ impl Driver {
         match self {
             Self::Ours => "kafka-producer",
             Self::Librdkafka => "librdkafka (C)",
+            Self::LibrdkafkaTls => "librdkafka (C), OpenSSL",
             Self::RustRdkafka => "rust-rdkafka",
             Self::FranzGo => "franz-go",
             Self::Java => "Java KafkaProducer",
@@ -94,7 +99,15 @@ impl Driver {
 
     /// Whether its batches must carry sequences when it waits for all replicas.
     pub(crate) fn is_idempotent(self) -> bool {
-        matches!(self, Self::Ours | Self::Librdkafka | Self::RustRdkafka | Self::FranzGo | Self::Java)
+        matches!(
+            self,
+            Self::Ours
+                | Self::Librdkafka
+                | Self::LibrdkafkaTls
+                | Self::RustRdkafka
+                | Self::FranzGo
+                | Self::Java
+        )
     }
 
     /// A peer that does the same work: it makes the batches, and numbers them.
@@ -108,6 +121,7 @@ impl Driver {
         match self {
             Self::Ours => vec![program("ours")],
             Self::Librdkafka => vec![program("librdkafka")],
+            Self::LibrdkafkaTls => vec![program("librdkafka_tls")],
             Self::RustRdkafka => vec![program("rust_rdkafka")],
             Self::FranzGo => vec![program("franz-go")],
             Self::Java => {
@@ -124,10 +138,20 @@ impl Driver {
         }
     }
 
+    /// What makes it speak TLS with the sink, in its own words.
+    pub(crate) fn tls(self) -> [(&'static str, String); 2] {
+        let authority = match self {
+            Self::LibrdkafkaTls => "ssl.ca.location",
+            _ => "ssl.truststore.location",
+        };
+        [("security.protocol", "SSL".to_owned()), (authority, home("tls/ca.pem").display().to_string())]
+    }
+
     fn build(self, folder: &Path) -> Result<(), String> {
         match self {
             Self::Ours | Self::Raw | Self::RawOne | Self::Encode => Ok(()),
             Self::Librdkafka => cargo(&["--features", "librdkafka", "--bin", "librdkafka"]),
+            Self::LibrdkafkaTls => cargo(&["--features", "librdkafka-tls", "--bin", "librdkafka_tls"]),
             Self::RustRdkafka => cargo(&["--features", "librdkafka", "--bin", "rust_rdkafka"]),
             Self::Rskafka | Self::RskafkaByHand => cargo(&["--features", "rskafka", "--bin", "rskafka"]),
             Self::Kafka => cargo(&["--features", "kafka", "--bin", "kafka"]),

@@ -103,7 +103,7 @@ impl Page {
         ]);
         for outcome in outcomes {
             let Some(ours) = outcome.row_of(Driver::Ours) else { continue };
-            let lib = outcome.row_of(Driver::Librdkafka);
+            let lib = outcome.librdkafka();
             let best = outcome.best_peer(Metric::RecordsPerSecond);
             let against =
                 |metric, other: Option<&Row>| times(other.and_then(|other| ours.ratio(metric, other)));
@@ -144,7 +144,8 @@ impl Page {
             "switches a 1000",
             "peak RSS, MiB",
         ]);
-        let lib = outcome.rows.iter().find(|row| row.driver == Driver::Librdkafka.name());
+        let drivers = [Driver::Librdkafka.name(), Driver::LibrdkafkaTls.name()];
+        let lib = outcome.rows.iter().find(|row| drivers.contains(&&*row.driver));
         let against = |row: &Row, metric| times(lib.and_then(|lib| row.ratio(metric, lib)));
         for row in &outcome.rows {
             let range = row.range(Metric::RecordsPerSecond);

@@ -66,6 +66,7 @@ pub(crate) enum Sink {
     Spinning,
     /// Answers after so many milliseconds.
     Slow(u64),
+    Tls,
 }
 
 impl Workload {
@@ -86,6 +87,7 @@ impl Workload {
 pub(crate) fn workloads(quick: bool) -> Vec<Workload> {
     let mut all = throughput();
     all.extend(codecs());
+    all.push(encrypted());
     all.push(variants());
     all.extend(threads());
     all.push(partitions());
@@ -117,7 +119,12 @@ fn throughput() -> Vec<Workload> {
         ),
     ];
     let workload = |(id, title, setup): (&str, &str, Setup)| {
-        let takes_part = |driver: &Driver| *driver != Driver::Encode || setup.sink == Sink::Sleeping;
+        let takes_part = |driver: &Driver| match driver {
+            Driver::Encode => setup.sink == Sink::Sleeping,
+            // It is there for TLS alone.
+            Driver::LibrdkafkaTls => false,
+            _ => true,
+        };
         let contestants =
             Driver::ALL.into_iter().filter(takes_part).map(|driver| Contestant::of(driver, &setup)).collect();
         Workload::new(id, title, Kind::Comparison, contestants)
@@ -153,6 +160,14 @@ fn codecs() -> Vec<Workload> {
         all.extend(of(codec, &others));
     }
     all
+}
+
+fn encrypted() -> Workload {
+    let setup =
+        Setup { size: KIB, batch_size: 1024 * KIB, records: 1_000_000, sink: Sink::Tls, ..Setup::default() };
+    let contestants =
+        [Driver::Ours, Driver::LibrdkafkaTls].map(|driver| Contestant::of(driver, &setup)).to_vec();
+    Workload::new("1K-1M-tls", "1 KiB records, 1 MiB batches, TLS", Kind::Comparison, contestants)
 }
 
 fn variants() -> Workload {

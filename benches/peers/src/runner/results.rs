@@ -103,6 +103,11 @@ impl Outcome {
         self.row(driver.title())
     }
 
+    /// The one with OpenSSL takes its place where TLS is spoken.
+    pub(crate) fn librdkafka(&self) -> Option<&Row> {
+        self.row_of(Driver::Librdkafka).or_else(|| self.row_of(Driver::LibrdkafkaTls))
+    }
+
     /// The peer that is best by a metric, among those that do the same work.
     pub(crate) fn best_peer(&self, metric: Metric) -> Option<&Row> {
         let peers = self.rows.iter().filter(|row| row.peer().is_some_and(Driver::is_equal));

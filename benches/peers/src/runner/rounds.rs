@@ -164,6 +164,11 @@ fn drive(
     if setup.keys {
         command.arg("--keys");
     }
+    if setup.sink == Sink::Tls {
+        for (name, value) in contestant.driver.tls() {
+            command.arg("--property").arg(format!("{name}={value}"));
+        }
+    }
     // The drivers that never compress do not know the flag.
     if setup.compression != NO_COMPRESSION {
         command.args(["--compression", setup.compression]);
@@ -221,6 +226,7 @@ impl RunningSink {
         match setup.sink {
             Sink::Sleeping => {}
             Sink::Spinning => drop(command.arg("--spin")),
+            Sink::Tls => drop(command.arg("--tls")),
             Sink::Slow(ms) => drop(command.args(["--delay-ms", &ms.to_string()])),
         }
         if check == Check::Everything {

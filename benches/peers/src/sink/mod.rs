@@ -6,6 +6,7 @@
 mod ledger;
 mod protocol;
 mod serve;
+mod tls;
 
 pub use ledger::{Ledger, Report, Shape};
 pub use protocol::Conversation;

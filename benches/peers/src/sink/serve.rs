@@ -12,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ledger::Ledger, protocol::Conversation};
+use super::{
+    ledger::Ledger,
+    protocol::Conversation,
+    tls::{self, TlsStream},
+};
 
 /// How the sink waits.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +25,8 @@ pub enum Service {
     Sleeping { delay: Duration },
     /// One thread asks its sockets over and over, so that no answer waits for a sleeping thread.
     Spinning,
+    /// Threads sleep, and speak TLS.
+    Tls,
 }
 
 /// Listens on a port of the loopback, starts the threads, and returns the port. They end with the process.
@@ -36,6 +42,14 @@ pub fn serve(port: u16, service: Service, ledger: &Arc<Mutex<Ledger>>) -> io::Re
             let ledger = Arc::clone(&ledger);
             thread::spawn(move || sleeping(stream, port, delay, &ledger));
         }),
+        Service::Tls => {
+            let config = tls::config();
+            accept(&listener, |socket| {
+                let Some(stream) = tls::accept(socket, &config) else { return };
+                let ledger = Arc::clone(&ledger);
+                thread::spawn(move || encrypted(stream, port, &ledger));
+            });
+        }
         Service::Spinning => {
             let (send, streams) = mpsc::channel();
             let ledger = Arc::clone(&ledger);
@@ -73,6 +87,23 @@ fn sleeping(mut stream: TcpStream, port: u16, delay: Duration, ledger: &Mutex<Le
         if !out.is_empty() && answers.take(&mut out).is_err() {
             return;
         }
+    }
+}
+
+fn encrypted(mut stream: TlsStream, port: u16, ledger: &Mutex<Ledger>) {
+    let mut conversation = Conversation::new(port);
+    let mut out = Vec::new();
+    lock(ledger).on_connection();
+    loop {
+        let Ok(bytes @ 1..) = stream.read(conversation.room()) else { return };
+        if let Err(reason) = conversation.received(bytes, &mut lock(ledger), &mut out) {
+            lock(ledger).on_refused(reason);
+            return;
+        }
+        if !out.is_empty() && stream.write_all(&out).and_then(|()| stream.flush()).is_err() {
+            return;
+        }
+        out.clear();
     }
 }
 
