@@ -471,7 +471,9 @@ fn debug(parts: &dyn fmt::Debug, error: &dyn Error, f: &mut fmt::Formatter<'_>) 
 #[non_exhaustive]
 pub enum FlushError {
     /// Records were still not acknowledged when the time given was over.
-    #[error("{what} did not finish within {limit:?}: records are still waiting for their acknowledgement")]
+    #[error(
+        "{what} did not finish within {limit:?}: records still wait for their acknowledgement, or callbacks have not returned"
+    )]
     TimedOut {
         /// The call.
         what: &'static str,

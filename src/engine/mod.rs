@@ -39,6 +39,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(feature = "testing")]
+pub(crate) use self::verdict::leaves_in_doubt;
 use self::{
     accumulator::{Accumulator, BatchKey, Limits},
     backoff::Backoff,

@@ -62,6 +62,17 @@ pub(super) fn judge(code: ErrorCode, idempotent: bool, attempt: u32, open: bool)
     }
 }
 
+/// Whether a batch that ends with this code for good may lie in the log all the same.
+#[cfg(feature = "testing")]
+pub(crate) fn leaves_in_doubt(code: ErrorCode) -> bool {
+    let (Verdict::Retry { may_have_been_written, .. } | Verdict::Fail { may_have_been_written }) =
+        judge(code, false, 1, false)
+    else {
+        return false;
+    };
+    may_have_been_written
+}
+
 /// How often a batch that a broker calls corrupt is sent, always with identical bytes.
 const CORRUPT_ATTEMPTS: u32 = 3;
 

@@ -262,6 +262,11 @@ impl Hub {
         self.abandoned.get()
     }
 
+    /// `buffer.memory`: what is shared out, and what chunks in the channel may take.
+    pub(crate) fn buffer_memory(&self) -> usize {
+        self.config.buffer_memory
+    }
+
     /// Whether `close` was called or the sender thread is gone.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)

@@ -74,7 +74,11 @@ impl Counting {
             at: self.at(now()),
             numbers: numbers.unwrap_or(&nothing),
             waits: &waits,
-            memory: Memory { limit: budget.limit(), free: budget.free(), waiting: budget.waiting() },
+            memory: Memory {
+                limit: hub.buffer_memory(),
+                free: hub.buffer_memory() - budget.limit() + budget.free(),
+                waiting: budget.waiting(),
+            },
             client_id,
             started_ms: self.started_ms,
             topic: &|number| Arc::clone(hub.topics().name(TopicId(number as u32))),

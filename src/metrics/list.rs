@@ -226,7 +226,7 @@ impl Source<'_> {
         s.gauge(
             "io-wait-ratio",
             "The part of its time that the sender thread slept",
-            wait.rate(s.at) / NANOSECONDS,
+            part_of_time(wait, s.at),
         );
         s.gauge(
             "io-time-ns-avg",
@@ -234,11 +234,7 @@ impl Source<'_> {
             work.average(s.at),
         );
         s.counter("io-time-ns-total", "Nanoseconds that the sender thread worked", work.total());
-        s.gauge(
-            "io-ratio",
-            "The part of its time that the sender thread worked",
-            work.rate(s.at) / NANOSECONDS,
-        );
+        s.gauge("io-ratio", "The part of its time that the sender thread worked", part_of_time(work, s.at));
     }
 
     fn topic(&self, list: &mut Vec<Metric>, name: &str, topic: &TopicNumbers) {
@@ -270,6 +266,11 @@ fn traffic(s: &mut Sheet<'_>, traffic: &Traffic) {
     meter!(s, "request", &traffic.requests, "Requests");
     spread!(s, "request-size", &traffic.request_bytes, "Bytes of a request");
     meter!(s, "response", &traffic.responses, "Answers");
+}
+
+/// What was slept is counted when the sleep is over, and may have begun long before the windows.
+fn part_of_time(meter: &Meter, at: Moment) -> f64 {
+    (meter.rate(at) / NANOSECONDS).min(1.0)
 }
 
 const NANOSECONDS: f64 = 1e9;

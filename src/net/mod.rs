@@ -188,15 +188,14 @@ pub(crate) fn launch<F: FarEnd>(
                 counting,
                 desk: Arc::clone(&desk),
             };
+            // What waits for this thread would wait for itself, as in a callback: also a logger that it calls.
+            let _scope = CallbackScope::enter();
+            inquiries.begin();
             live_and_die(move || new(parts), &hub, &inquiries);
             promise_settled.fulfil();
             callbacks.finish();
             desk.end();
-            {
-                // What waits for this thread would wait for itself, as in a callback.
-                let _scope = CallbackScope::enter();
-                farewell();
-            }
+            farewell();
             promise_ended.fulfil();
         }
     });

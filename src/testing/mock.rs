@@ -18,6 +18,7 @@ use super::Record;
 use crate::{
     BytesSerializer, ConfigError, DeliveryCause, DeliveryError, ErrorCode, OffsetAndMetadata, Producer,
     ProducerConfig, RecordMetadata, Serializer, TopicPartition, TransactionError, TransactionErrorKind,
+    engine::leaves_in_doubt,
     error::DeliveryFailure,
     handoff::{
         Bell, Command, HubReceiver, Level, PartitionView, PendingCallback, Promise, RecordView, Run,
@@ -57,7 +58,9 @@ use crate::{
 /// refused after `max.block.ms`, as always.
 ///
 /// `flush`, `close` and the end of a transaction complete what is pending, in the order sent: otherwise a test with a
-/// single thread would wait for itself. Dropping the mock fails what is pending then.
+/// single thread would wait for itself. `send()?.get()` on such a thread does wait for itself: use
+/// [`autocomplete`](Self::autocomplete). Closing in the middle of a transaction aborts it. Dropping the mock fails what is
+/// pending then, and acknowledges what is sent later.
 pub struct MockProducer<K: ?Sized = [u8], V: ?Sized = [u8]> {
     producer: Producer<K, V>,
     stage: Stage,
@@ -129,7 +132,8 @@ impl Default for MockProducer {
 
 impl MockProducerBuilder {
     /// The producer's settings: its `transactional.id`, partitioner, interceptors, `max.block.ms` and so on. What is about
-    /// brokers has no effect, `bootstrap.servers` may be anything. Default: none.
+    /// brokers has no effect; it is checked all the same, and `bootstrap.servers` must be a host and a port, whichever.
+    /// Default: none.
     #[must_use]
     pub fn config(mut self, config: ProducerConfig) -> Self {
         self.config = config;
@@ -375,6 +379,8 @@ struct State {
     callbacks: Arc<Callbacks>,
     numbers: Numbers,
     views: Vec<Option<Arc<TopicView>>>,
+    /// How many partitions a topic has, also while it is said to have an error.
+    partitions: HashMap<TopicId, i32>,
     autocomplete: bool,
     auto_create_topics: bool,
     /// What the thread has to answer.
@@ -418,6 +424,7 @@ impl State {
             callbacks,
             numbers,
             views: Vec::new(),
+            partitions: HashMap::new(),
             autocomplete,
             auto_create_topics,
             commands: VecDeque::new(),
@@ -481,7 +488,11 @@ impl State {
     /// returned.
     fn settle(&mut self, pending: Pending, cause: Option<DeliveryCause>) -> Option<Receiver<()>> {
         let Pending { run, callback, topic, partition, offset, charge } = pending;
-        let may_have_been_written = matches!(cause, Some(DeliveryCause::DeliveryTimeout { .. }));
+        let may_have_been_written = match &cause {
+            Some(DeliveryCause::Broker { code, .. }) => leaves_in_doubt(*code),
+            Some(DeliveryCause::DeliveryTimeout { .. } | DeliveryCause::SenderDied(_)) => true,
+            _ => false,
+        };
         let error = cause.map(|cause| {
             DeliveryError::new(DeliveryFailure {
                 cause,
@@ -541,7 +552,10 @@ impl State {
     fn declare(&mut self, topics: BTreeMap<String, i32>) {
         for (name, partitions) in topics {
             match self.receiver.hub().topics().intern(&name) {
-                Ok(topic) => self.set_view(topic, view(partitions)),
+                Ok(topic) => {
+                    self.partitions.insert(topic, partitions);
+                    self.set_view(topic, view(partitions));
+                }
                 Err(reason) => panic!("no topic can be called {name:?}: {reason}"),
             }
         }
@@ -560,24 +574,27 @@ impl State {
         let Ok(topic) = self.receiver.hub().topics().intern(name) else {
             panic!("no topic can be called {name:?}");
         };
-        let known = self.views.get(topic.0 as usize).cloned().flatten();
-        let mut view = known.map_or_else(|| view(1), |known| (*known).clone());
-        view.error = code;
+        let view = match code {
+            Some(code) => broken(code),
+            None => view(self.partitions.get(&topic).copied().unwrap_or(1)),
+        };
         self.set_view(topic, view);
         self.publish();
     }
 
     fn answer_wishes(&mut self) {
-        let wishes = self.receiver.take_wishes();
-        if wishes.is_empty() {
-            return;
-        }
-        for topic in wishes {
-            if self.auto_create_topics && self.views.get(topic.0 as usize).is_none_or(Option::is_none) {
-                self.set_view(topic, view(1));
+        let mut is_new = false;
+        for topic in self.receiver.take_wishes() {
+            if self.views.get(topic.0 as usize).is_none_or(Option::is_none) {
+                let code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+                self.set_view(topic, if self.auto_create_topics { view(1) } else { broken(code) });
+                is_new = true;
             }
         }
-        self.publish();
+        // Nothing new is no answer: who waits would only ask again.
+        if is_new {
+            self.publish();
+        }
     }
 
     fn publish(&self) {
@@ -649,6 +666,24 @@ impl State {
         }
     }
 
+    /// As a real one: what is in a transaction that nobody has committed is not sent.
+    fn close(&mut self) {
+        if self.in_flight {
+            self.fail_all(&DeliveryCause::TransactionAborted("the producer was closed".into()));
+            self.uncommitted.clear();
+            self.uncommitted_offsets.clear();
+            (self.in_flight, self.aborted) = (false, true);
+        }
+        self.complete_all();
+        self.end();
+    }
+
+    /// Nobody is left to answer. Whoever waits hears of it when what asked is dropped.
+    fn end(&mut self) {
+        self.over = true;
+        self.commands.clear();
+    }
+
     fn fence(&mut self) {
         self.fenced = true;
         self.fail_all(&ErrorCode::PRODUCER_FENCED.into());
@@ -671,6 +706,11 @@ fn view(partitions: i32) -> TopicView {
         error: None,
         partitions: (0..partitions).map(partition).collect(),
     }
+}
+
+/// A topic with an error.
+fn broken(code: ErrorCode) -> TopicView {
+    TopicView { error: Some(code), ..TopicView::default() }
 }
 
 /// A record as it came, for the test to read and to be settled later.
@@ -764,8 +804,7 @@ impl FarEnd for MockEnd {
                             state.call(call, reply);
                         }
                         Command::Close => {
-                            state.complete_all();
-                            state.over = true;
+                            state.close();
                             return Ok(());
                         }
                         Command::Chunk(_) => unreachable!("its records were taken out"),
@@ -808,7 +847,13 @@ impl MockEnd {
             state.receiver.hub().note_abandoned(count, error);
         }
         state.fail_all(&DeliveryCause::Closed);
-        state.over = true;
+        state.end();
+    }
+}
+
+impl Drop for MockEnd {
+    fn drop(&mut self) {
+        self.stage.lock().end();
     }
 }
 

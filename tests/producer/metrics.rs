@@ -229,3 +229,46 @@ fn many_ask_at_once_while_much_is_sent() {
     producer.close().unwrap();
     assert_eq!(value(&producer, "record-send-total"), 5_000.0);
 }
+
+#[test]
+fn a_part_of_the_time_is_never_more_than_all_of_it() {
+    let world = World::with_partitions(1);
+    let producer = world.producer(&[("metrics.sample.window.ms", "1"), ("metrics.num.samples", "1")]);
+    arrived(&[send(&producer, "x")]);
+    std::thread::sleep(Duration::from_millis(200));
+    for _ in 0..10 {
+        let metrics = producer.metrics();
+        for name in ["io-wait-ratio", "io-ratio"] {
+            assert!((0.0..=1.0).contains(&of(&metrics, name)), "{name}: {}", of(&metrics, name));
+        }
+    }
+}
+
+/// A waker runs there, and so does a logger.
+#[test]
+fn what_the_sender_thread_calls_does_not_wait_for_it() {
+    use std::{
+        future::Future,
+        sync::{Arc, Mutex, mpsc},
+        task::{Context, Poll, Wake},
+    };
+
+    struct Caller(Producer, Mutex<mpsc::Sender<(bool, bool)>>);
+    impl Wake for Caller {
+        fn wake(self: Arc<Self>) {
+            let refused = self.0.flush().is_err() && self.0.close().is_err();
+            let told = self.0.metrics().get("record-send-total").is_some();
+            self.1.lock().unwrap().send((refused, told)).unwrap();
+        }
+    }
+
+    let world = World::with_partitions(1);
+    let producer = world.producer(&[("linger.ms", "60000")]);
+    let (tell, told) = mpsc::channel();
+    let waker = Arc::new(Caller(producer.clone(), Mutex::new(tell))).into();
+    let mut handle = Box::pin(send(&producer, "x"));
+    assert!(matches!(handle.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending));
+    drop(waker);
+    producer.flush().unwrap();
+    assert_eq!(told.recv_timeout(Duration::from_secs(30)), Ok((true, true)));
+}

@@ -280,3 +280,75 @@ fn many_threads_send_and_one_completes() {
     let offsets: Vec<i64> = mock.history().iter().map(|record| record.offset).collect();
     assert_eq!(offsets, (0..800).collect::<Vec<_>>());
 }
+
+/// A flush that lies in the queue behind the close is answered by nobody.
+#[test]
+fn whoever_flushes_while_it_is_closed_hears_of_it() {
+    let _watch = Watch::new();
+    for round in 0..300 {
+        let mock = MockProducer::new();
+        let producer = mock.producer();
+        thread::scope(|scope| {
+            scope.spawn(|| while producer.flush().is_ok() {});
+            scope.spawn(|| {
+                while !mock.closed() {
+                    mock.complete_next();
+                }
+            });
+            (0..round * 10).for_each(|_| std::hint::spin_loop());
+            producer.close().unwrap();
+        });
+    }
+}
+
+#[test]
+fn errors_say_what_they_would_say_of_a_broker() {
+    let _watch = Watch::new();
+    let mock = MockProducer::new();
+    for (code, maybe) in [
+        (ErrorCode::REQUEST_TIMED_OUT, true),
+        (ErrorCode::NETWORK_EXCEPTION, true),
+        (ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND, true),
+        (ErrorCode::UNKNOWN_SERVER_ERROR, true),
+        (ErrorCode::NOT_ENOUGH_REPLICAS, false),
+        (ErrorCode::TOPIC_AUTHORIZATION_FAILED, false),
+        (ErrorCode::RECORD_LIST_TOO_LARGE, false),
+    ] {
+        let handle = send(&mock.producer(), "x");
+        assert!(mock.error_next(code));
+        assert_eq!(handle.get().unwrap_err().may_have_been_written(), maybe, "{code}");
+    }
+}
+
+#[test]
+fn a_topic_with_an_error_is_waited_for_and_refused() {
+    let _watch = Watch::new();
+    let config = ProducerConfig::new("mock:9092").set("max.block.ms", "50");
+    let mock = MockProducer::builder().config(config.clone()).topic("t", 3).build().unwrap();
+    let producer = mock.producer();
+    for code in [ErrorCode::LEADER_NOT_AVAILABLE, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION] {
+        mock.set_topic_error("t", Some(code));
+        let error = producer.send(ProducerRecord::new("t", "x")).unwrap_err();
+        assert!(error.to_string().contains(code.name().unwrap()), "{error}");
+    }
+    mock.set_topic_error("t", None);
+    assert_eq!(producer.partitions_for("t").unwrap().len(), 3, "it is what it was");
+    send(&producer, "x");
+
+    let mock = MockProducer::builder().config(config).auto_create_topics(false).build().unwrap();
+    let error = mock.producer().send(ProducerRecord::new("u", "x")).unwrap_err();
+    assert!(error.to_string().contains("UNKNOWN_TOPIC_OR_PARTITION"), "{error}");
+}
+
+#[test]
+fn closing_in_a_transaction_aborts_it() {
+    let _watch = Watch::new();
+    let mock = transactional();
+    let producer = mock.producer();
+    producer.begin_transaction().unwrap();
+    let handle = send(&producer, "x");
+    producer.close().unwrap();
+    let error = handle.get().unwrap_err();
+    assert!(matches!(error.cause(), DeliveryCause::TransactionAborted(_)), "{error}");
+    assert!(mock.transaction_aborted() && !mock.transaction_in_flight() && mock.history().is_empty());
+}
