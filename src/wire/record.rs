@@ -22,7 +22,7 @@ pub(crate) fn body_len(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Head
 
 /// Writes key, value and headers. The record was measured before with [`size_upper_bound`]: no part of it exceeds
 /// what an `i32` can count.
-#[inline]
+#[inline(always)]
 pub(crate) fn put_body(out: &mut Vec<u8>, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) {
     put_sized(out, key);
     put_sized(out, value);
