@@ -108,12 +108,10 @@ pub(crate) struct Sample {
 
 impl Sample {
     pub(crate) fn of(metric: &Metric) -> Self {
-        // Brokers know by the connection whose metrics these are.
-        let tags = metric.tags().iter().filter(|(tag, _)| *tag != "client-id");
         Self {
             group: metric.group().to_owned(),
             name: metric.name().to_owned(),
-            tags: tags.map(|(tag, value)| ((*tag).to_owned(), value.clone())).collect(),
+            tags: metric.tags().iter().map(|(tag, value)| ((*tag).to_owned(), value.clone())).collect(),
             value: metric.value(),
             is_counter: metric.kind() == MetricKind::Counter,
         }

@@ -169,26 +169,19 @@ impl Engine {
         if is_open {
             self.numbers.renewals.add(at, 1);
             self.numbers.renewal_latency.record(at, took.as_secs_f64() * 1000.0);
+            log::debug!("authenticated again with {label}");
         } else {
             self.numbers.logins.add(at, 1);
             self.numbers.logins_for_ever += u64::from(until.is_none());
         }
-        if is_open {
-            log::debug!("authenticated again with {label}");
-            self.tell_authenticated(node, true);
-        } else if self.checks_cluster(node) {
-            self.tell_authenticated(node, false);
+        self.tell_of(node, |node, broker| ProducerEvent::Authenticated { node, broker, again: is_open });
+        if !is_open && self.checks_cluster(node) {
             self.ask_versions(now, node);
-        } else {
+        } else if !is_open {
             log::info!("authenticated with {label}");
-            self.tell_authenticated(node, false);
             self.opened(now, node, versions);
         }
         debug_assert_eq!(self.brokers.node_of(conn), Some(node));
-    }
-
-    fn tell_authenticated(&mut self, node: i32, again: bool) {
-        self.tell_of(node, |node, broker| ProducerEvent::Authenticated { node, broker, again });
     }
 
     fn turned_away(&mut self, now: Instant, conn: ConnId, why: &str) {

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use super::windows::{Meter, Moment, Shape, Windows};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Numbers {
     shape: Shape,
     pub(crate) batch_bytes: Windows,
@@ -83,37 +83,7 @@ pub(crate) struct SentBatch {
 
 impl Numbers {
     pub(crate) fn new(shape: Shape) -> Self {
-        Self {
-            shape,
-            batch_bytes: Windows::default(),
-            compression: Windows::default(),
-            queue_time: Windows::default(),
-            request_latency: Windows::default(),
-            record_bytes: Windows::default(),
-            records_per_request: Windows::default(),
-            throttle_time: Windows::default(),
-            records: Meter::default(),
-            retries: Meter::default(),
-            errors: Meter::default(),
-            splits: Meter::default(),
-            connections_made: Meter::default(),
-            connections_closed: Meter::default(),
-            logins: Meter::default(),
-            failed_logins: Meter::default(),
-            renewals: Meter::default(),
-            failed_renewals: Meter::default(),
-            renewal_latency: Windows::default(),
-            logins_for_ever: 0,
-            traffic: Traffic::default(),
-            turns: Meter::default(),
-            wait_time: Meter::default(),
-            work_time: Meter::default(),
-            topics: Vec::new(),
-            nodes: BTreeMap::new(),
-            requests_in_flight: 0,
-            connections: 0,
-            metadata_age: f64::NAN,
-        }
+        Self { shape, metadata_age: f64::NAN, ..Self::default() }
     }
 
     pub(crate) fn at(&self, now: Instant) -> Moment {

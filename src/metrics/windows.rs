@@ -41,6 +41,13 @@ struct Sample {
     max: f64,
 }
 
+/// Kafka's defaults.
+impl Default for Shape {
+    fn default() -> Self {
+        Self::new(2, Duration::from_secs(30))
+    }
+}
+
 impl Shape {
     pub(crate) fn new(samples: usize, length: Duration) -> Self {
         Self { samples: samples.max(1), length: length.max(Duration::from_millis(1)) }

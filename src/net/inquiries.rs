@@ -85,11 +85,7 @@ impl Inquiries {
             if waiting.is_empty() {
                 return;
             }
-            let numbers = numbers();
-            for inquiry in waiting {
-                *inquiry.place.lock() = Some(numbers.clone());
-                inquiry.answered.fulfil();
-            }
+            tell(waiting, &Some(numbers()));
         }
     }
 
@@ -98,12 +94,16 @@ impl Inquiries {
         let waiting = {
             let mut state = self.state.lock();
             state.over = true;
-            state.last = last;
+            state.last.clone_from(&last);
             mem::take(&mut state.waiting)
         };
-        for inquiry in waiting {
-            *inquiry.place.lock() = self.last();
-            inquiry.answered.fulfil();
-        }
+        tell(waiting, &last);
+    }
+}
+
+fn tell(waiting: Vec<Inquiry>, numbers: &Option<Numbers>) {
+    for inquiry in waiting {
+        inquiry.place.lock().clone_from(numbers);
+        inquiry.answered.fulfil();
     }
 }

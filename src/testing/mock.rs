@@ -493,18 +493,7 @@ impl State {
             Some(DeliveryCause::DeliveryTimeout { .. } | DeliveryCause::SenderDied(_)) => true,
             _ => false,
         };
-        let error = cause.map(|cause| {
-            DeliveryError::new(DeliveryFailure {
-                cause,
-                topic: Arc::clone(&topic),
-                partition,
-                broker: None,
-                attempts: 1,
-                elapsed: Duration::ZERO,
-                may_have_been_written,
-                last_attempt: None,
-            })
-        });
+        let error = cause.map(|cause| failure(&topic, partition, 1, cause, may_have_been_written));
         if self.in_flight
             && let Some(error) = &error
         {
@@ -691,6 +680,26 @@ impl State {
     }
 }
 
+/// What becomes of a record that nobody was asked to take.
+fn failure(
+    topic: &Arc<str>,
+    partition: i32,
+    attempts: u32,
+    cause: DeliveryCause,
+    may_have_been_written: bool,
+) -> DeliveryError {
+    DeliveryError::new(DeliveryFailure {
+        cause,
+        topic: Arc::clone(topic),
+        partition,
+        broker: None,
+        attempts,
+        elapsed: Duration::ZERO,
+        may_have_been_written,
+        last_attempt: None,
+    })
+}
+
 fn fenced() -> TransactionError {
     let cause = "the test has fenced the producer".to_owned();
     TransactionErrorKind::Fenced { code: ErrorCode::PRODUCER_FENCED, cause }.into()
@@ -834,16 +843,7 @@ impl MockEnd {
     fn give_up(&self, state: &mut State) {
         let (count, first) = (state.pending.len(), state.pending.front());
         if let Some(first) = first {
-            let error = DeliveryError::new(DeliveryFailure {
-                cause: DeliveryCause::Closed,
-                topic: Arc::clone(&first.topic),
-                partition: first.partition,
-                broker: None,
-                attempts: 0,
-                elapsed: Duration::ZERO,
-                may_have_been_written: false,
-                last_attempt: None,
-            });
+            let error = failure(&first.topic, first.partition, 0, DeliveryCause::Closed, false);
             state.receiver.hub().note_abandoned(count, error);
         }
         state.fail_all(&DeliveryCause::Closed);
